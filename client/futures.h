@@ -1,0 +1,241 @@
+/* futures.h - submit work, wait for it, and read its results. */
+#ifndef LADLE_FUTURES_H
+#define LADLE_FUTURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef LADLE_API
+#define LADLE_API __attribute__((visibility("default")))
+#endif
+
+/* Where the work runs: a session with a grid, or with a pool on this machine. */
+typedef struct futures futures_t;
+/* One task's result, present or to come. */
+typedef struct future future_t;
+/* The results of a map. */
+typedef struct results results_t;
+
+typedef enum {
+    FUTURE_PENDING,   /* not yet accepted */
+    FUTURE_QUEUED,    /* accepted; waits for a slot */
+    FUTURE_RUNNING,   /* known to run (short tasks end before anyone asks) */
+    FUTURE_DONE,      /* there is a result */
+    FUTURE_FAILED,    /* the task said so, with task_fail() */
+    FUTURE_CRASHED,   /* a signal, an exit, or no result */
+    FUTURE_TIMED_OUT, /* ran longer than its timeout, or past its deadline */
+    FUTURE_CANCELLED,
+    FUTURE_LOST,     /* its worker or the grid went away, and it may not run again */
+    FUTURE_REJECTED, /* cannot run: unknown function, program that does not start, input over the
+                        limit */
+} future_status_t;
+
+/* How to run a task or a map; zero is the default of every member, NULL for all defaults:
+ * &(task_options_t){ .timeout = 30000, .retries = 1 } */
+typedef struct {
+    const char *name; /* of the job, for people */
+    int priority;     /* larger runs first */
+    int timeout;      /* ms that one attempt may run; then SIGTERM, 5 s later SIGKILL */
+    int deadline;     /* ms from now; what has not ended by then is TIMED_OUT */
+    int retries; /* further attempts after a crash or a lost worker; 0: the default, 2; -1: none */
+    bool retry_failed;    /* also after task_fail() */
+    bool once;            /* never start a second attempt: LOST instead */
+    int cpus;             /* slots that each task takes; 0: 1 */
+    const char *needs;    /* labels that a worker must have: "gpu=1, arch=aarch64, zone=b" */
+    bool as_completed;    /* of a map: results in the order in which they end */
+    bool fail_if_unknown; /* REJECTED at once, where it would wait for a worker that fits */
+    uint64_t seed; /* of task_random(); 0: from the session's seed and the order of submission */
+} task_options_t;
+
+/* ---- session ----------------------------------------------------------------------------------
+ */
+
+typedef struct {
+    const char *endpoint; /* as in futures_new() */
+    int slots;            /* of a local pool; 0: all cores this process may use */
+    int connect_timeout;  /* ms until a grid must have answered; 0: 5,000 */
+    int lost_timeout; /* ms without a broker until unfinished futures are LOST; 0: 60,000; -1: never
+                       */
+    int tasks_per_executor; /* replace an executor after so many tasks; 0: never. Local pool only */
+    size_t window;       /* bytes of inputs and results of a futures_imap() under way; 0: 8 MiB */
+    const char *program; /* run the functions of this program, which workers offer with --program;
+                            NULL: this one */
+    uint64_t seed;       /* of task_random(); the same seed and submissions give the same numbers */
+    bool quiet;          /* no notices on standard error (why work waits), no output of tasks */
+} futures_config_t;
+
+/* Open a session with `endpoint`: NULL for $LADLE_BROKER or, without that, "local";
+ * "tcp://host:port" or "ipc://path" for a broker; "local" for a pool on all cores this process may
+ * use (affinity and cgroup); "local:4" for a pool of 4; "serial" for this very process, for
+ * debuggers.
+ *
+ * In an executor, a process of this program that a worker started, this call does not return: it
+ * serves tasks. What stands before it in main() runs in every executor.
+ *
+ * NULL with errno EINVAL (endpoint), ETIMEDOUT (no broker answered), EPROTO (it speaks another
+ * protocol). */
+LADLE_API futures_t *futures_new(const char *endpoint);
+LADLE_API futures_t *futures_open(const futures_config_t *config);
+
+/* No more submits (ESHUTDOWN); what was submitted goes on. */
+LADLE_API void futures_close(futures_t *self);
+/* Wait for all that was submitted. -1 with ETIMEDOUT. */
+LADLE_API int futures_join(futures_t *self, int timeout);
+/* Cancel all, kill what runs, and take no more submits. */
+LADLE_API void futures_terminate(futures_t *self);
+/* Close, cancel what has not ended, and leave. Futures and results that were made in the session
+ * stay readable: what ended keeps its result, what did not is CANCELLED. */
+LADLE_API void futures_destroy(futures_t **self_p);
+
+/* What the grid has now. */
+LADLE_API int futures_slots(futures_t *self);
+LADLE_API int futures_workers(futures_t *self);
+/* Wait until there are at least `slots` slots. -1 with ETIMEDOUT. */
+LADLE_API int futures_wait_for_slots(futures_t *self, int slots, int timeout);
+
+/* For event loops: a descriptor that is readable when something ended, and the call that runs the
+ * callbacks of all that did. The descriptor belongs to the session. Returns the number of callbacks
+ * run. */
+LADLE_API int futures_fd(futures_t *self);
+LADLE_API int futures_dispatch(futures_t *self);
+
+/* A sentence about the last failure in this thread; never NULL. Valid until the thread's next
+ * failure. */
+LADLE_API const char *futures_error(void);
+
+/* ---- submitting -------------------------------------------------------------------------------
+ */
+
+/* One task. The input is copied. NULL with errno EINVAL (no function), E2BIG (input over the
+ * limit), ESHUTDOWN, EPIPE (grid lost), ENOMEM. An unknown function is told by the future:
+ * REJECTED. */
+LADLE_API future_t *futures_submit(futures_t *self, const char *function, const void *input,
+                                   size_t size, const task_options_t *options);
+
+/* One task, awaited. On success the result is *result_p, of *size_p bytes, to be given to free();
+ * both may be NULL. -1 with errno ECANCELED, EIO (it failed, crashed ...; futures_error() has its
+ * words), or as above. */
+LADLE_API int futures_call(futures_t *self, const char *function, const void *input, size_t size,
+                           void **result_p, size_t *size_p, const task_options_t *options);
+
+/* `count` inputs of `size` bytes each, end to end at `inputs`; they are copied. No inputs are fine.
+ */
+LADLE_API results_t *futures_map(futures_t *self, const char *function, const void *inputs,
+                                 size_t count, size_t size, const task_options_t *options);
+
+/* Inputs of any sizes. */
+LADLE_API results_t *futures_mapv(futures_t *self, const char *function, const struct iovec *inputs,
+                                  size_t count, const task_options_t *options);
+
+/* Gives the next input: its bytes in *input_p, valid until the next call, and its size in *size_p.
+ * 0, or -1 when there are no more. Called in the program's threads, inside results_next() and its
+ * siblings. */
+typedef int futures_next_fn(void *arg, const void **input_p, size_t *size_p);
+
+/* Inputs drawn from a function as there is room for them: endless inputs, bounded memory. */
+LADLE_API results_t *futures_imap(futures_t *self, const char *function, futures_next_fn *next,
+                                  void *arg, const task_options_t *options);
+
+/* ---- one future -------------------------------------------------------------------------------
+ */
+
+/* Wait, then borrow the result until the future is destroyed. NULL if the task did not end well:
+ * see future_status() and future_error(). An empty result is not NULL. `size_p` may be NULL. */
+LADLE_API const void *future_result(future_t *self, size_t *size_p);
+/* 0 once it has ended, however it did; -1 with ETIMEDOUT. */
+LADLE_API int future_wait(future_t *self, int timeout);
+
+LADLE_API future_status_t future_status(future_t *self);
+LADLE_API const char *future_status_name(future_status_t status); /* "DONE" */
+LADLE_API bool future_done(future_t *self);                       /* it has ended, however it did */
+LADLE_API bool future_running(future_t *self);
+LADLE_API bool future_cancelled(future_t *self);
+LADLE_API bool future_successful(future_t *self); /* it has ended, with a result */
+/* A sentence: function, index, worker, attempt, what happened, and the task's own words; NULL if it
+ * has not ended or ended well. Borrowed until the future is destroyed. */
+LADLE_API const char *future_error(future_t *self);
+
+/* Cancel it, queued or running. 0 if it has ended as CANCELLED or will; -1 with EALREADY if it has
+ * ended. */
+LADLE_API int future_cancel(future_t *self);
+
+typedef void future_fn(future_t *future, void *arg);
+/* Call `fn` when it has ended: in the order added, in a program's thread that waits or dispatches;
+ * at once if it has ended already. */
+LADLE_API int future_on_done(future_t *self, future_fn *fn, void *arg);
+
+/* A partial result that a task gave out with task_emit(); `data` is borrowed for the call. */
+typedef void future_partial_fn(uint64_t index, const void *data, size_t size, void *arg);
+LADLE_API int future_on_partial(future_t *self, future_partial_fn *fn, void *arg);
+
+LADLE_API const char *future_worker(future_t *self); /* where it ended; "" if not yet */
+LADLE_API int future_attempts(future_t *self);       /* that were started, as far as is known */
+LADLE_API double future_wait_time(future_t *self);   /* seconds in the queue */
+LADLE_API double
+future_run_time(future_t *self); /* seconds running; below a millisecond, a mean of neighbours */
+LADLE_API int future_progress(future_t *self, uint64_t *done_p,
+                              uint64_t *total_p); /* of task_progress() */
+
+typedef enum { FIRST_COMPLETED, FIRST_FAILED, ALL_COMPLETED } futures_when_t;
+
+/* Wait for some of a list. Returns how many have ended, and moves them to the front of the list, in
+ * the order in which they ended. A failed task never fails the wait; a future that stands in the
+ * list twice counts once. At the timeout it returns as many as there are, with errno ETIMEDOUT. -1
+ * with EINVAL. */
+LADLE_API int futures_wait(future_t **list, size_t count, futures_when_t when, int timeout);
+
+/* The next of a list to end: takes it out of the list (the last one takes its place) and decrements
+ * *count_p. NULL when the list is empty (errno 0), or at the timeout (ETIMEDOUT). */
+LADLE_API future_t *futures_next(future_t **list, size_t *count_p, int timeout);
+
+/* One that has not ended is cancelled. */
+LADLE_API void future_destroy(future_t **self_p);
+
+/* ---- many: the results of a map
+ * ------------------------------------------------------------------ */
+
+/* The next result, borrowed until the next call: in input order, or as they end with .as_completed.
+ * NULL at the end, or at a task that did not end well: results_status() and results_error() tell,
+ * and the iteration goes on with the next call. An empty result is not NULL. */
+LADLE_API const void *results_next(results_t *self, size_t *size_p);
+/* The same; NULL with errno ETIMEDOUT if none came within `timeout` (errno is 0 at the end, EIO at
+ * a task that did not end well). */
+LADLE_API const void *results_next_within(results_t *self, size_t *size_p, int timeout);
+LADLE_API bool results_at_end(results_t *self); /* the last results_next() found no more */
+/* Of the task that the last results_next() gave. */
+LADLE_API uint64_t results_index(results_t *self);
+LADLE_API future_status_t results_status(results_t *self);
+LADLE_API const char *results_error(results_t *self); /* NULL if it ended well */
+LADLE_API const char *results_worker(results_t *self);
+
+/* Wait for all, and copy those of the tasks that ended well to outputs[index * size]; destroys
+ * `*self_p`. -1 if any did not end well (errno EIO, and the first failure's sentence in
+ * futures_error()) or had another size (EPROTO): its place is left as it was, the others are there.
+ */
+LADLE_API int results_collect(results_t **self_p, void *outputs, size_t size);
+
+LADLE_API int results_wait(results_t *self,
+                           int timeout); /* until all have ended; -1 with ETIMEDOUT */
+/* Counts, without waiting; `total` is UINT64_MAX while a futures_imap() has not come to its end. */
+LADLE_API void results_progress(results_t *self, uint64_t *done_p, uint64_t *failed_p,
+                                uint64_t *total_p);
+/* Show a line with counts, rate and time left on `stream` while a call waits; nothing if it is no
+ * terminal. */
+LADLE_API void results_show_progress(results_t *self, FILE *stream);
+LADLE_API int results_on_partial(results_t *self, future_partial_fn *fn, void *arg);
+
+LADLE_API void results_cancel(results_t *self); /* what has not ended is CANCELLED */
+LADLE_API void results_destroy(results_t **self_p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
