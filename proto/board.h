@@ -14,29 +14,37 @@
 #include <stdint.h>
 
 #define BOARD_VERSION 1
+#define BOARD_SLICES 4
 #define BOARD_RESULTS (512u << 10) /* bytes of the area of results */
+#define BOARD_PAD 16               /* records start at multiples of it */
 
 struct board {
     uint32_t version;
     uint32_t attached; /* 1 once the executor uses the board: only then may its slices have several
-                          tasks */
+                          tasks, or wait behind one another */
 
-    /* The slice at work: tasks with offsets (from its `first`) below the limit may start. Low half:
-     * the next offset to start; high half: the limit. The executor moves `next` up, the worker
-     * moves the limit down, both by compare-and-swap, so a task is either started or taken back,
-     * never both. */
-    _Atomic uint64_t range;
-    _Atomic uint64_t lease; /* of that slice; 0: none. Written by the executor */
+    /* The slices that the executor was sent and has not ended: that of lease L in ranges[L % 4].
+     * Tasks with offsets (from its `first`) below the limit may start. Bits 0-15: the next offset
+     * to start; 16-31: the limit; 32-63: the low half of the lease. The worker writes it before it
+     * sends the slice; the executor moves `next` up, the worker moves the limit down, both by
+     * compare-and-swap, so a task is either started or taken back, never both. */
+    _Atomic uint64_t ranges[BOARD_SLICES];
 
-    _Atomic uint64_t running; /* 1 + offset of the running task; 0: none */
+    /* Written by the executor. */
+    _Atomic uint64_t lease;   /* of the slice at work; 0: none */
+    _Atomic uint64_t running; /* 1 + offset of the running task, or of the last one; 0: none */
     _Atomic int64_t started;  /* when it started: microseconds of CLOCK_MONOTONIC */
-    _Atomic uint64_t
-        cancel; /* 1 + offset of a running task whose result nobody wants: task_cancelled() */
 
-    /* Results of this lease that were not yet sent: `committed` records of them in the area. A
-     * record is {u32 offset, u32 outcome, u32 size, u32 run_us} and the bytes, padded to 8. */
+    /* Written by the worker: 1 + offset of a running task whose result nobody wants, with the low
+     * half of its lease in bits 32-63: task_cancelled(). */
+    _Atomic uint64_t cancel;
+
+    /* Results of the lease at work that were not yet sent: `committed` records of them in the area.
+     * A record is {u32 offset, u32 outcome, u32 size, u32 run_us} and the bytes, padded to 16.
+     * `flushes` counts how often the area was begun anew: who reads the records of a living
+     * executor looks at it before and after. */
     _Atomic uint32_t committed;
-    uint32_t reserved;
+    _Atomic uint32_t flushes;
     _Alignas(64) uint8_t results[BOARD_RESULTS];
 };
 
@@ -46,5 +54,12 @@ struct board_record {
     uint32_t size;
     uint32_t run_us;
 };
+
+#define BOARD_NEXT(range) ((uint32_t)((range)&0xffff))
+#define BOARD_LIMIT(range) ((uint32_t)((range) >> 16 & 0xffff))
+#define BOARD_RANGE(lease, next, limit)                                                            \
+    ((uint64_t)(lease) << 32 | (uint64_t)(limit) << 16 | (uint64_t)(next))
+#define BOARD_ROOM(size)                                                                           \
+    (sizeof(struct board_record) + (((size_t)(size) + BOARD_PAD - 1) & ~(size_t)(BOARD_PAD - 1)))
 
 #endif

@@ -10,8 +10,8 @@
 #define LIMIT_HEADER (64u << 10) /* bytes of an encoded header, refused before decoding */
 #define LIMIT_DATA (256u << 20)  /* bytes of a data frame: so of one input or result */
 #define LIMIT_FRAMES 2           /* header and data; with the routing id 3 */
-#define LIMIT_DECODE(size) (4 * (size_t)(size) + (64u << 10)) /* bytes that decoding may allocate  \
-                                                               */
+/* Bytes that decoding may allocate: enough for all names of a HELLO and all rows of a STATUS. */
+#define LIMIT_DECODE(size) (4 * (size_t)(size) + (128u << 10))
 #define LIMIT_UNKNOWN_FIELDS 16 /* of a newer peer: tolerated in one message */
 
 #define LIMIT_ITEMS 16384 /* tasks in one message, when their sizes are equal */

@@ -16,7 +16,10 @@ void arena_free(struct arena *self);
 
 /* The header of `m`: returns its size, and its bytes in *header_p, owned by the arena until its
  * next use. The data frame is message_columns(m): data->bytes[at .. at + length), absent if length
- * is 0. 0 with errno ENOMEM. Encoding a message that breaks a limit is our bug: assert. */
+ * is 0. Texts and names that are too long are cut, and what cannot travel in them becomes '?'; rows
+ * of a status that do not fit are left out. 0 with errno EMSGSIZE if the header is too large all
+ * the same: only a HELLO with very many or long names can be. Encoding columns or a job that break
+ * a limit is our bug: assert. `m` may have been decoded by this arena. */
 size_t wire_encode(struct arena *a, const struct message *m, const uint8_t **header_p);
 
 /* Decode a header, with the data frame that came with it (NULL if none did; no reference is taken).

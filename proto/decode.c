@@ -1,0 +1,561 @@
+/* Protobuf's structs to ours, checked: what passes here is in range and within the limits. */
+#include "codec.h"
+#include "text.h"
+
+#include <string.h>
+
+static void
+fault(struct decoder *d, const char *what)
+{
+    if (d->fault == NULL)
+        d->fault = what;
+}
+
+static const char *
+fit(struct decoder *d, const char *s, size_t limit, bool lines)
+{
+    size_t size;
+
+    /* The block ends with the NUL that protobuf-c adds; a peer's own NUL would come earlier. */
+    if (region_owns(d->region, s, &size))
+        size--;
+    else
+        size = strlen(s);
+    if (size > limit)
+        fault(d, "a name or text that is too long");
+    else if (!text_fits(s, size, lines))
+        fault(d, "a name or text with control characters or broken UTF-8");
+    return s;
+}
+
+static const char *
+name(struct decoder *d, const char *s)
+{
+    return fit(d, s, LIMIT_NAME, false);
+}
+
+static const char *
+list(struct decoder *d, const char *s)
+{
+    return fit(d, s, LIMIT_TEXT, false);
+}
+
+static const char *
+text(struct decoder *d, const char *s)
+{
+    return fit(d, s, LIMIT_TEXT, true);
+}
+
+static uint64_t
+identifier(struct decoder *d, uint64_t id)
+{
+    if (id == 0)
+        fault(d, "an identifier is missing");
+    return id;
+}
+
+static bool
+is_digest(const char *s)
+{
+    return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
+}
+
+static const char *
+digest(struct decoder *d, const char *s)
+{
+    name(d, s);
+    if (!is_digest(s))
+        fault(d, "a digest that is not 64 hexadecimal digits in lower case");
+    return s;
+}
+
+static void
+range(struct decoder *d, uint64_t first, uint64_t count)
+{
+    if (count > UINT64_MAX - first)
+        fault(d, "a range of tasks that is too large");
+}
+
+/* Sizes and data have to agree: everyone behind reads the data by these numbers. */
+static void
+check_length(struct decoder *d, const struct columns *c)
+{
+    uint64_t sum = 0;
+
+    if (c->sizes == NULL)
+        sum = (uint64_t)c->count * c->size; /* 32 bits times 32: no overflow */
+    else
+        for (uint32_t i = 0; i < c->count; i++)
+            sum += c->sizes[i]; /* LIMIT_SIZES of 32 bits: no overflow */
+    if (sum != c->length)
+        fault(d, "sizes that do not add up to the data");
+}
+
+/* `least` and `most` items. */
+static void
+columns(struct decoder *d, const Ladle__V1__Columns *in, uint32_t least, uint32_t most,
+        struct columns *c)
+{
+    size_t length = d->data == NULL ? 0 : d->data->size;
+
+    if (in == NULL) {
+        if (least > 0 || length > 0)
+            fault(d, "no columns");
+        return;
+    }
+    if (in->count < least || in->count > most)
+        fault(d, "a wrong number of items");
+    else if (in->n_sizes > 0 && (in->n_sizes != in->count || in->n_sizes > LIMIT_SIZES))
+        fault(d, "a wrong number of sizes");
+    else if (in->n_sizes > 0 && in->size != 0)
+        fault(d, "one size and many");
+    else if (in->outcomes.len > 0 && in->outcomes.len != in->count)
+        fault(d, "a wrong number of outcomes");
+    if (d->fault != NULL)
+        return;
+    for (size_t i = 0; i < in->outcomes.len; i++)
+        if (in->outcomes.data[i] >= OUTCOME_LIMIT)
+            fault(d, "an unknown outcome");
+    *c = (struct columns){
+        .count = in->count,
+        .size = in->size,
+        .sizes = in->n_sizes == 0 ? NULL : in->sizes,
+        .outcomes = in->outcomes.len == 0 ? NULL : in->outcomes.data,
+        .data = length == 0 ? NULL : d->data,
+        .length = length,
+    };
+    check_length(d, c);
+}
+
+static void
+decode_hello(struct decoder *d, const Ladle__V1__Hello *in, struct message_hello *m)
+{
+    if (in->role <= (int)ROLE_NONE || in->role > (int)ROLE_OPERATOR)
+        fault(d, "an unknown role");
+    if (in->protocol == 0)
+        fault(d, "no protocol version");
+    if (in->role == (int)ROLE_WORKER && in->slots == 0)
+        fault(d, "a worker without slots");
+    if (in->n_names > LIMIT_FUNCTIONS)
+        fault(d, "too many functions or programs");
+    if (in->session.len == sizeof(m->session))
+        memcpy(m->session, in->session.data, sizeof(m->session));
+    else if (in->session.len > 0 || in->role == (int)ROLE_CLIENT || in->role == (int)ROLE_WORKER)
+        fault(d, "a session that is not 16 bytes");
+    m->role = (enum role)in->role;
+    m->protocol = in->protocol;
+    m->software = name(d, in->software);
+    m->name = name(d, in->name);
+    m->host = name(d, in->host);
+    m->pid = in->pid;
+    m->window = in->window;
+    m->slots = in->slots;
+    m->machine = name(d, in->machine);
+    m->labels = list(d, in->labels);
+    m->names = (const char *const *)in->names;
+    m->nnames = (uint32_t)in->n_names;
+    for (size_t i = 0; i < in->n_names && d->fault == NULL; i++)
+        name(d, in->names[i]);
+}
+
+static void
+decode_welcome(struct decoder *d, const Ladle__V1__Welcome *in, struct message_welcome *m)
+{
+    if (in->protocol == 0)
+        fault(d, "no protocol version");
+    m->protocol = in->protocol;
+    m->software = name(d, in->software);
+    m->name = name(d, in->name);
+    m->instance = in->instance;
+    m->beat_ms = in->beat_ms;
+    m->lost_ms = in->lost_ms;
+    m->window = in->window;
+    m->workers = in->workers;
+    m->slots = in->slots;
+}
+
+static void
+decode_program(struct decoder *d, const Ladle__V1__Program *in, struct program *p)
+{
+    if (in == NULL) {
+        fault(d, "no program");
+        return;
+    }
+    name(d, in->digest);
+    if (is_digest(in->digest))
+        memcpy(p->digest, in->digest, sizeof(p->digest));
+    else if (in->digest[0] != 0 || in->name[0] == 0)
+        fault(d, "a program with neither digest nor name");
+    if (in->arguments.len > LIMIT_ARGUMENTS)
+        fault(d, "too long arguments");
+    else if (in->arguments.len > 0 && in->arguments.data[in->arguments.len - 1] != 0)
+        fault(d, "arguments without their last NUL");
+    if (in->size > LIMIT_PROGRAM)
+        fault(d, "a program that is too large");
+    p->name = name(d, in->name);
+    p->machine = name(d, in->machine);
+    p->arguments = (const char *)in->arguments.data;
+    p->arguments_size = (uint32_t)in->arguments.len;
+    p->size = in->size;
+}
+
+static void
+decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
+{
+    const uint64_t longest = INT64_MAX / 1000000; /* may be added to a clock in microseconds */
+    struct spec *spec = &d->spec;
+
+    decode_program(d, in->program, &spec->program);
+    if (in->cpus == 0)
+        fault(d, "tasks that take no slot");
+    if (in->timeout_ms > longest || in->deadline_ms > longest)
+        fault(d, "a timeout that is too long");
+    m->job = identifier(d, in->job);
+    spec->function = name(d, in->function);
+    spec->name = name(d, in->name);
+    spec->needs = list(d, in->needs);
+    spec->priority = in->priority;
+    spec->timeout_ms = (int64_t)in->timeout_ms;
+    spec->deadline_ms = (int64_t)in->deadline_ms;
+    spec->retries = in->attempts_case == LADLE__V1__JOB__ATTEMPTS_RETRIES ? in->retries : 2;
+    spec->cpus = in->cpus;
+    spec->retry_failed = in->retry_failed;
+    spec->once = in->once;
+    spec->fail_if_unknown = in->fail_if_unknown;
+    spec->singles = in->singles;
+    spec->seed = in->seed;
+}
+
+static void
+decode_inputs(struct decoder *d, const Ladle__V1__Inputs *in, struct message_inputs *m)
+{
+    m->job = identifier(d, in->job);
+    m->first = in->first;
+    columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
+    range(d, m->first, m->columns.count);
+}
+
+static void
+decode_ended(struct decoder *d, const Ladle__V1__Ended *in, struct message_ended *m)
+{
+    if (in->outcome <= (int)OUTCOME_DONE || in->outcome >= (int)OUTCOME_LIMIT)
+        fault(d, "an unknown outcome");
+    m->job = identifier(d, in->job);
+    m->first = in->first;
+    m->count = in->count;
+    m->outcome = (enum outcome)in->outcome;
+    m->attempt = in->attempt;
+    m->worker = name(d, in->worker);
+    m->text = text(d, in->text);
+    range(d, m->first, m->count);
+}
+
+static void
+decode_slice(struct decoder *d, const Ladle__V1__Slice *in, struct message_slice *m)
+{
+    if (in->attempt == 0)
+        fault(d, "attempts are counted from 1");
+    m->lease = identifier(d, in->lease);
+    m->job = identifier(d, in->job);
+    m->first = in->first;
+    m->attempt = in->attempt;
+    columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
+    range(d, m->first, m->columns.count);
+}
+
+static void
+decode_returned(struct decoder *d, const Ladle__V1__GivenBack *in, struct message_returned *m)
+{
+    if (in->why < (int)RETURNED_REVOKED || in->why > (int)RETURNED_UNSTARTED)
+        fault(d, "an unknown reason");
+    m->lease = identifier(d, in->lease);
+    m->first = in->first;
+    m->count = in->count;
+    m->why = (enum returned)in->why;
+    range(d, m->first, m->count);
+}
+
+static void
+decode_results(struct decoder *d, const Ladle__V1__Results *in, struct message_results *m)
+{
+    m->job = identifier(d, in->job);
+    m->lease = in->lease;
+    m->first = in->first;
+    m->attempt = in->attempt;
+    m->worker = name(d, in->worker);
+    m->run_us = in->run_us;
+    m->wait_us = in->wait_us;
+    columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
+    range(d, m->first, m->columns.count);
+}
+
+static void
+decode_running(struct decoder *d, const Ladle__V1__Running *in, struct message_running *m)
+{
+    m->job = identifier(d, in->job);
+    m->lease = in->lease;
+    m->index = in->index;
+    m->attempt = in->attempt;
+    m->worker = name(d, in->worker);
+}
+
+static void
+decode_progress(struct decoder *d, const Ladle__V1__Progress *in, struct message_progress *m)
+{
+    m->job = identifier(d, in->job);
+    m->lease = in->lease;
+    m->index = in->index;
+    m->done = in->done;
+    m->total = in->total;
+}
+
+static void
+decode_partial(struct decoder *d, const Ladle__V1__Partial *in, struct message_partial *m)
+{
+    m->job = identifier(d, in->job);
+    m->lease = in->lease;
+    m->index = in->index;
+    columns(d, in->columns, 1, 1, &m->columns);
+}
+
+static void
+decode_output(struct decoder *d, const Ladle__V1__Output *in, struct message_output *m)
+{
+    if (in->stream != 1 && in->stream != 2)
+        fault(d, "an unknown stream");
+    m->job = in->job;
+    m->worker = name(d, in->worker);
+    m->stream = in->stream;
+    columns(d, in->columns, 1, 1, &m->columns);
+}
+
+static void
+decode_program_part(struct decoder *d, const Ladle__V1__ProgramPart *in,
+                    struct message_program_part *m)
+{
+    m->digest = digest(d, in->digest);
+    m->offset = in->offset;
+    m->size = in->size;
+    m->text = text(d, in->text);
+    columns(d, in->columns, in->size > 0, 1, &m->columns);
+    if (m->size > LIMIT_PROGRAM || m->columns.length > LIMIT_PART || m->offset > m->size ||
+        m->columns.length > m->size - m->offset)
+        fault(d, "a part that is not within the program");
+}
+
+static void
+decode_worker_row(struct decoder *d, const Ladle__V1__WorkerRow *in, struct worker_row *row)
+{
+    *row = (struct worker_row){
+        .name = name(d, in->name),
+        .host = name(d, in->host),
+        .machine = name(d, in->machine),
+        .labels = name(d, in->labels),
+        .slots = in->slots,
+        .busy = in->busy,
+        .queued = in->queued,
+        .done = in->done,
+        .failed = in->failed,
+        .silent_ms = in->silent_ms,
+        .draining = in->draining,
+    };
+}
+
+static void
+decode_job_row(struct decoder *d, const Ladle__V1__JobRow *in, struct job_row *row)
+{
+    *row = (struct job_row){
+        .job = in->job,
+        .client = name(d, in->client),
+        .function = name(d, in->function),
+        .name = name(d, in->name),
+        .priority = in->priority,
+        .waiting = in->waiting,
+        .running = in->running,
+        .done = in->done,
+        .failed = in->failed,
+        .notice = text(d, in->notice),
+    };
+}
+
+static void
+decode_rows(struct decoder *d, const Ladle__V1__Status *in, struct message_status *m)
+{
+    struct worker_row *workers = NULL;
+    struct job_row *jobs = NULL;
+
+    if (in->n_worker_rows > LIMIT_ROWS || in->n_job_rows > LIMIT_ROWS ||
+        (workers = region_take(d->region, in->n_worker_rows * sizeof(*workers))) == NULL ||
+        (jobs = region_take(d->region, in->n_job_rows * sizeof(*jobs))) == NULL) {
+        fault(d, "too many rows");
+        return;
+    }
+    for (size_t i = 0; i < in->n_worker_rows; i++)
+        decode_worker_row(d, in->worker_rows[i], &workers[i]);
+    for (size_t i = 0; i < in->n_job_rows; i++)
+        decode_job_row(d, in->job_rows[i], &jobs[i]);
+    m->worker_rows = workers;
+    m->nworker_rows = (uint32_t)in->n_worker_rows;
+    m->job_rows = jobs;
+    m->njob_rows = (uint32_t)in->n_job_rows;
+}
+
+static void
+decode_status(struct decoder *d, const Ladle__V1__Status *in, struct message_status *m)
+{
+    *m = (struct message_status){
+        .software = name(d, in->software),
+        .uptime_ms = in->uptime_ms,
+        .clients = in->clients,
+        .workers = in->workers,
+        .slots = in->slots,
+        .jobs = in->jobs,
+        .tasks_accepted = in->tasks_accepted,
+        .tasks_done = in->tasks_done,
+        .tasks_failed = in->tasks_failed,
+        .tasks_cancelled = in->tasks_cancelled,
+        .retries = in->retries,
+        .late_results = in->late_results,
+        .workers_lost = in->workers_lost,
+        .peers_cut = in->peers_cut,
+        .bytes_held = in->bytes_held,
+    };
+    decode_rows(d, in, m);
+}
+
+static void
+decode_range(struct decoder *d, uint64_t job, uint64_t first, uint64_t count,
+             struct message_range *m)
+{
+    *m = (struct message_range){.job = identifier(d, job), .first = first, .count = count};
+    range(d, first, count);
+}
+
+/* The short ones. */
+static void
+decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_BYE:
+        m->text = text(d, top->bye->text);
+        break;
+    case MESSAGE_REFUSED:
+        m->text = text(d, top->refused->text);
+        break;
+    case MESSAGE_DRAINING:
+        m->text = text(d, top->draining->text);
+        break;
+    case MESSAGE_JOB_END:
+        m->job_end.job = identifier(d, top->job_end->job);
+        m->job_end.total = top->job_end->total;
+        break;
+    case MESSAGE_CANCEL:
+        decode_range(d, top->cancel->job, top->cancel->first, top->cancel->count, &m->range);
+        break;
+    case MESSAGE_ACCEPTED:
+        decode_range(d, top->accepted->job, top->accepted->first, top->accepted->count, &m->range);
+        break;
+    case MESSAGE_TAKEN:
+        m->taken.bytes = top->taken->bytes;
+        break;
+    case MESSAGE_NOTICE:
+        m->notice.job = top->notice->job;
+        m->notice.text = text(d, top->notice->text);
+        break;
+    case MESSAGE_GRID:
+        m->grid.workers = top->grid->workers;
+        m->grid.slots = top->grid->slots;
+        break;
+    case MESSAGE_REVOKE:
+        m->revoke.lease = identifier(d, top->revoke->lease);
+        m->revoke.count = top->revoke->count;
+        break;
+    case MESSAGE_PROGRAM_WANTED:
+        m->program_wanted.digest = digest(d, top->program_wanted->digest);
+        m->program_wanted.offset = top->program_wanted->offset;
+        break;
+    case MESSAGE_PROGRAM_FAILED:
+        m->program_failed.digest = name(d, top->program_failed->digest);
+        m->program_failed.text = text(d, top->program_failed->text);
+        break;
+    case MESSAGE_STATUS_WANTED:
+        m->status_wanted.first_worker = top->status_wanted->first_worker;
+        m->status_wanted.first_job = top->status_wanted->first_job;
+        break;
+    default: /* a beat has nothing in it */
+        break;
+    }
+}
+
+static enum message_type
+type_of(const Ladle__V1__Message *top)
+{
+#define BODY(x) [LADLE__V1__MESSAGE__BODY_##x] = MESSAGE_##x
+    static const uint8_t types[] = {
+        BODY(BEAT),         BODY(INPUTS),         BODY(SLICE),         BODY(RESULTS),
+        BODY(TAKEN),        BODY(ACCEPTED),       BODY(RUNNING),       BODY(PROGRESS),
+        BODY(PARTIAL),      BODY(OUTPUT),         BODY(JOB),           BODY(JOB_END),
+        BODY(REVOKE),       BODY(RETURNED),       BODY(ENDED),         BODY(HELLO),
+        BODY(WELCOME),      BODY(REFUSED),        BODY(BYE),           BODY(CANCEL),
+        BODY(NOTICE),       BODY(GRID),           BODY(DRAINING),      BODY(PROGRAM_WANTED),
+        BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
+    };
+#undef BODY
+    unsigned i = (unsigned)top->body_case;
+
+    return i < sizeof(types) ? (enum message_type)types[i] : MESSAGE_NONE;
+}
+
+void
+decode_body(struct decoder *d, const Ladle__V1__Message *top, struct message *m)
+{
+    switch (m->type = type_of(top)) {
+    case MESSAGE_NONE:
+        fault(d, "a kind of message that this version does not know");
+        break;
+    case MESSAGE_HELLO:
+        decode_hello(d, top->hello, &m->hello);
+        break;
+    case MESSAGE_WELCOME:
+        decode_welcome(d, top->welcome, &m->welcome);
+        break;
+    case MESSAGE_JOB:
+        decode_job(d, top->job, &m->job);
+        break;
+    case MESSAGE_INPUTS:
+        decode_inputs(d, top->inputs, &m->inputs);
+        break;
+    case MESSAGE_ENDED:
+        decode_ended(d, top->ended, &m->ended);
+        break;
+    case MESSAGE_SLICE:
+        decode_slice(d, top->slice, &m->slice);
+        break;
+    case MESSAGE_RETURNED:
+        decode_returned(d, top->returned, &m->returned);
+        break;
+    case MESSAGE_RESULTS:
+        decode_results(d, top->results, &m->results);
+        break;
+    case MESSAGE_RUNNING:
+        decode_running(d, top->running, &m->running);
+        break;
+    case MESSAGE_PROGRESS:
+        decode_progress(d, top->progress, &m->progress);
+        break;
+    case MESSAGE_PARTIAL:
+        decode_partial(d, top->partial, &m->partial);
+        break;
+    case MESSAGE_OUTPUT:
+        decode_output(d, top->output, &m->output);
+        break;
+    case MESSAGE_PROGRAM_PART:
+        decode_program_part(d, top->program_part, &m->program_part);
+        break;
+    case MESSAGE_STATUS:
+        decode_status(d, top->status, &m->status);
+        break;
+    default:
+        decode_small(d, top, m);
+    }
+}

@@ -1,0 +1,523 @@
+/* Our structs to protobuf's. Nothing is copied but strings that could not travel as they are. */
+#include "codec.h"
+#include "text.h"
+
+#include <assert.h>
+#include <string.h>
+
+_Static_assert((int)ROLE_OPERATOR == LADLE__V1__ROLE__ROLE_OPERATOR, "the numbers are the wire's");
+_Static_assert((int)OUTCOME_REJECTED == LADLE__V1__OUTCOME__OUTCOME_REJECTED && OUTCOME_LIMIT == 7,
+               "the numbers are the wire's");
+_Static_assert((int)RETURNED_UNSTARTED == LADLE__V1__RETURNED__RETURNED_UNSTARTED,
+               "the numbers are the wire's");
+
+/* Makes `field` the body of e->top; `type` is its message's name as protoc-c writes it. */
+#define OPEN(e, field, type, FIELD)                                                                \
+    (ladle__v1__##type##__init(&(e)->body.field),                                                  \
+     (e)->top.body_case = LADLE__V1__MESSAGE__BODY_##FIELD, (e)->top.field = &(e)->body.field)
+
+/* protobuf-c's structs are not const, but packing only reads. */
+static void *
+borrow(const void *p)
+{
+    return (void *)(uintptr_t)p;
+}
+
+static char *
+fit(struct encoder *e, const char *s, size_t limit, bool lines)
+{
+    size_t size = s == NULL ? 0 : strlen(s);
+    char *room;
+
+    if (size == 0)
+        return borrow("");
+    if (size <= limit && text_fits(s, size, lines))
+        return borrow(s);
+    if ((room = region_take(e->region, limit + 1)) == NULL)
+        return borrow("");
+    text_fit(room, s, limit, lines);
+    return room;
+}
+
+static char *
+name(struct encoder *e, const char *s)
+{
+    return fit(e, s, LIMIT_NAME, false);
+}
+
+static char *
+list(struct encoder *e, const char *s)
+{
+    return fit(e, s, LIMIT_TEXT, false);
+}
+
+static char *
+text(struct encoder *e, const char *s)
+{
+    return fit(e, s, LIMIT_TEXT, true);
+}
+
+static ProtobufCBinaryData
+bytes(const void *p, size_t size)
+{
+    return (ProtobufCBinaryData){.len = size, .data = size == 0 ? NULL : borrow(p)};
+}
+
+static Ladle__V1__Columns *
+columns(struct encoder *e, const struct columns *c)
+{
+    Ladle__V1__Columns *out = &e->columns;
+
+    if (c->count == 0)
+        return NULL;
+    assert(c->count <= (c->sizes == NULL ? LIMIT_ITEMS : LIMIT_SIZES));
+    assert(c->length <= LIMIT_DATA && c->length == columns_length(c, 0, c->count));
+    assert(c->length == 0 || (c->data != NULL && c->at + c->length <= c->data->size));
+    ladle__v1__columns__init(out);
+    out->count = c->count;
+    if (c->sizes == NULL) {
+        out->size = c->size;
+    } else {
+        out->sizes = borrow(c->sizes);
+        out->n_sizes = c->count;
+    }
+    if (c->outcomes != NULL)
+        out->outcomes = bytes(c->outcomes, c->count);
+    return out;
+}
+
+static void
+encode_hello(struct encoder *e, const struct message_hello *m)
+{
+    Ladle__V1__Hello *out = OPEN(e, hello, hello, HELLO);
+    char **names = NULL;
+
+    if (m->nnames > 0 && (names = region_take(e->region, m->nnames * sizeof(*names))) == NULL)
+        return;
+    for (uint32_t i = 0; i < m->nnames; i++)
+        names[i] = name(e, m->names[i]);
+    out->role = (Ladle__V1__Role)m->role;
+    out->protocol = m->protocol;
+    out->software = name(e, m->software);
+    out->name = name(e, m->name);
+    out->host = name(e, m->host);
+    out->pid = m->pid;
+    out->session = bytes(m->session, sizeof(m->session));
+    out->window = m->window;
+    out->slots = m->slots;
+    out->machine = name(e, m->machine);
+    out->labels = list(e, m->labels);
+    out->names = names;
+    out->n_names = m->nnames;
+}
+
+static void
+encode_welcome(struct encoder *e, const struct message_welcome *m)
+{
+    Ladle__V1__Welcome *out = OPEN(e, welcome, welcome, WELCOME);
+
+    out->protocol = m->protocol;
+    out->software = name(e, m->software);
+    out->name = name(e, m->name);
+    out->instance = m->instance;
+    out->beat_ms = m->beat_ms;
+    out->lost_ms = m->lost_ms;
+    out->window = m->window;
+    out->workers = m->workers;
+    out->slots = m->slots;
+}
+
+static void
+encode_job(struct encoder *e, const struct message_job *m)
+{
+    Ladle__V1__Job *out = OPEN(e, job, job, JOB);
+    Ladle__V1__Program *program = &e->program;
+    const struct spec *spec = m->spec;
+
+    assert(spec->program.arguments_size <= LIMIT_ARGUMENTS);
+    assert(spec->timeout_ms >= 0 && spec->deadline_ms >= 0 && spec->cpus >= 1);
+    ladle__v1__program__init(program);
+    program->digest = borrow(spec->program.digest);
+    program->name = name(e, spec->program.name);
+    program->machine = name(e, spec->program.machine);
+    program->arguments = bytes(spec->program.arguments, spec->program.arguments_size);
+    program->size = spec->program.size;
+    out->program = program;
+    out->job = m->job;
+    out->function = name(e, spec->function);
+    out->name = name(e, spec->name);
+    out->needs = list(e, spec->needs);
+    out->priority = spec->priority;
+    out->timeout_ms = (uint64_t)spec->timeout_ms;
+    out->deadline_ms = (uint64_t)spec->deadline_ms;
+    out->attempts_case = LADLE__V1__JOB__ATTEMPTS_RETRIES;
+    out->retries = spec->retries;
+    out->cpus = spec->cpus;
+    out->retry_failed = spec->retry_failed;
+    out->once = spec->once;
+    out->fail_if_unknown = spec->fail_if_unknown;
+    out->singles = spec->singles;
+    out->seed = spec->seed;
+}
+
+static void
+encode_inputs(struct encoder *e, const struct message_inputs *m)
+{
+    Ladle__V1__Inputs *out = OPEN(e, inputs, inputs, INPUTS);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->columns = columns(e, &m->columns);
+}
+
+static void
+encode_job_end(struct encoder *e, const struct message_job_end *m)
+{
+    Ladle__V1__JobEnd *out = OPEN(e, job_end, job_end, JOB_END);
+
+    out->job = m->job;
+    out->total = m->total;
+}
+
+static void
+encode_cancel(struct encoder *e, const struct message_range *m)
+{
+    Ladle__V1__Cancel *out = OPEN(e, cancel, cancel, CANCEL);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->count = m->count;
+}
+
+static void
+encode_accepted(struct encoder *e, const struct message_range *m)
+{
+    Ladle__V1__Accepted *out = OPEN(e, accepted, accepted, ACCEPTED);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->count = m->count;
+}
+
+static void
+encode_ended(struct encoder *e, const struct message_ended *m)
+{
+    Ladle__V1__Ended *out = OPEN(e, ended, ended, ENDED);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->count = m->count;
+    out->outcome = (Ladle__V1__Outcome)m->outcome;
+    out->attempt = m->attempt;
+    out->worker = name(e, m->worker);
+    out->text = text(e, m->text);
+}
+
+static void
+encode_slice(struct encoder *e, const struct message_slice *m)
+{
+    Ladle__V1__Slice *out = OPEN(e, slice, slice, SLICE);
+
+    out->lease = m->lease;
+    out->job = m->job;
+    out->first = m->first;
+    out->attempt = m->attempt;
+    out->columns = columns(e, &m->columns);
+}
+
+static void
+encode_revoke(struct encoder *e, const struct message_revoke *m)
+{
+    Ladle__V1__Revoke *out = OPEN(e, revoke, revoke, REVOKE);
+
+    out->lease = m->lease;
+    out->count = m->count;
+}
+
+static void
+encode_returned(struct encoder *e, const struct message_returned *m)
+{
+    Ladle__V1__GivenBack *out = OPEN(e, returned, given_back, RETURNED);
+
+    out->lease = m->lease;
+    out->first = m->first;
+    out->count = m->count;
+    out->why = (Ladle__V1__Returned)m->why;
+}
+
+static void
+encode_results(struct encoder *e, const struct message_results *m)
+{
+    Ladle__V1__Results *out = OPEN(e, results, results, RESULTS);
+
+    out->job = m->job;
+    out->lease = m->lease;
+    out->first = m->first;
+    out->attempt = m->attempt;
+    out->worker = name(e, m->worker);
+    out->run_us = m->run_us;
+    out->wait_us = m->wait_us;
+    out->columns = columns(e, &m->columns);
+}
+
+static void
+encode_running(struct encoder *e, const struct message_running *m)
+{
+    Ladle__V1__Running *out = OPEN(e, running, running, RUNNING);
+
+    out->job = m->job;
+    out->lease = m->lease;
+    out->index = m->index;
+    out->attempt = m->attempt;
+    out->worker = name(e, m->worker);
+}
+
+static void
+encode_progress(struct encoder *e, const struct message_progress *m)
+{
+    Ladle__V1__Progress *out = OPEN(e, progress, progress, PROGRESS);
+
+    out->job = m->job;
+    out->lease = m->lease;
+    out->index = m->index;
+    out->done = m->done;
+    out->total = m->total;
+}
+
+static void
+encode_partial(struct encoder *e, const struct message_partial *m)
+{
+    Ladle__V1__Partial *out = OPEN(e, partial, partial, PARTIAL);
+
+    out->job = m->job;
+    out->lease = m->lease;
+    out->index = m->index;
+    out->columns = columns(e, &m->columns);
+}
+
+static void
+encode_output(struct encoder *e, const struct message_output *m)
+{
+    Ladle__V1__Output *out = OPEN(e, output, output, OUTPUT);
+
+    out->job = m->job;
+    out->worker = name(e, m->worker);
+    out->stream = m->stream;
+    out->columns = columns(e, &m->columns);
+}
+
+static void
+encode_program_part(struct encoder *e, const struct message_program_part *m)
+{
+    Ladle__V1__ProgramPart *out = OPEN(e, program_part, program_part, PROGRAM_PART);
+
+    out->digest = name(e, m->digest);
+    out->offset = m->offset;
+    out->size = m->size;
+    out->text = text(e, m->text);
+    out->columns = columns(e, &m->columns);
+}
+
+/* Rows that still fit: each kind has half of the header, less a kibibyte for the rest. The reader
+ * asks again for what is missing. */
+#define ROOM ((LIMIT_HEADER - 1024) / 2)
+
+static void
+encode_worker_rows(struct encoder *e, const struct message_status *m, Ladle__V1__Status *out)
+{
+    uint32_t n = m->nworker_rows < LIMIT_ROWS ? m->nworker_rows : LIMIT_ROWS;
+    size_t used = 0;
+
+    if ((out->worker_rows = region_take(e->region, n * sizeof(*out->worker_rows))) == NULL)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct worker_row *from = &m->worker_rows[i];
+        Ladle__V1__WorkerRow *row = region_take(e->region, sizeof(*row));
+
+        if (row == NULL)
+            return;
+        ladle__v1__worker_row__init(row);
+        row->name = name(e, from->name);
+        row->host = name(e, from->host);
+        row->machine = name(e, from->machine);
+        row->labels = name(e, from->labels);
+        row->slots = from->slots;
+        row->busy = from->busy;
+        row->queued = from->queued;
+        row->done = from->done;
+        row->failed = from->failed;
+        row->silent_ms = from->silent_ms;
+        row->draining = from->draining;
+        used += ladle__v1__worker_row__get_packed_size(row) + 5; /* and its tag and length */
+        if (used > ROOM)
+            return;
+        out->worker_rows[out->n_worker_rows++] = row;
+    }
+}
+
+static void
+encode_job_rows(struct encoder *e, const struct message_status *m, Ladle__V1__Status *out)
+{
+    uint32_t n = m->njob_rows < LIMIT_ROWS ? m->njob_rows : LIMIT_ROWS;
+    size_t used = 0;
+
+    if ((out->job_rows = region_take(e->region, n * sizeof(*out->job_rows))) == NULL)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct job_row *from = &m->job_rows[i];
+        Ladle__V1__JobRow *row = region_take(e->region, sizeof(*row));
+
+        if (row == NULL)
+            return;
+        ladle__v1__job_row__init(row);
+        row->job = from->job;
+        row->client = name(e, from->client);
+        row->function = name(e, from->function);
+        row->name = name(e, from->name);
+        row->priority = from->priority;
+        row->waiting = from->waiting;
+        row->running = from->running;
+        row->done = from->done;
+        row->failed = from->failed;
+        row->notice = fit(e, from->notice, LIMIT_NAME, true);
+        used += ladle__v1__job_row__get_packed_size(row) + 5;
+        if (used > ROOM)
+            return;
+        out->job_rows[out->n_job_rows++] = row;
+    }
+}
+
+static void
+encode_status(struct encoder *e, const struct message_status *m)
+{
+    Ladle__V1__Status *out = OPEN(e, status, status, STATUS);
+
+    out->software = name(e, m->software);
+    out->uptime_ms = m->uptime_ms;
+    out->clients = m->clients;
+    out->workers = m->workers;
+    out->slots = m->slots;
+    out->jobs = m->jobs;
+    out->tasks_accepted = m->tasks_accepted;
+    out->tasks_done = m->tasks_done;
+    out->tasks_failed = m->tasks_failed;
+    out->tasks_cancelled = m->tasks_cancelled;
+    out->retries = m->retries;
+    out->late_results = m->late_results;
+    out->workers_lost = m->workers_lost;
+    out->peers_cut = m->peers_cut;
+    out->bytes_held = m->bytes_held;
+    encode_worker_rows(e, m, out);
+    encode_job_rows(e, m, out);
+}
+
+/* The short ones. */
+static void
+encode_small(struct encoder *e, const struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_BEAT:
+        OPEN(e, beat, beat, BEAT);
+        break;
+    case MESSAGE_BYE:
+        OPEN(e, bye, bye, BYE)->text = text(e, m->text);
+        break;
+    case MESSAGE_REFUSED:
+        OPEN(e, refused, refused, REFUSED)->text = text(e, m->text);
+        break;
+    case MESSAGE_DRAINING:
+        OPEN(e, draining, draining, DRAINING)->text = text(e, m->text);
+        break;
+    case MESSAGE_TAKEN:
+        OPEN(e, taken, taken, TAKEN)->bytes = m->taken.bytes;
+        break;
+    case MESSAGE_NOTICE:
+        OPEN(e, notice, notice, NOTICE)->job = m->notice.job;
+        e->body.notice.text = text(e, m->notice.text);
+        break;
+    case MESSAGE_GRID:
+        OPEN(e, grid, grid, GRID)->workers = m->grid.workers;
+        e->body.grid.slots = m->grid.slots;
+        break;
+    case MESSAGE_PROGRAM_WANTED:
+        OPEN(e, program_wanted, program_wanted, PROGRAM_WANTED)->offset = m->program_wanted.offset;
+        e->body.program_wanted.digest = name(e, m->program_wanted.digest);
+        break;
+    case MESSAGE_PROGRAM_FAILED:
+        OPEN(e, program_failed, program_failed, PROGRAM_FAILED);
+        e->body.program_failed.digest = name(e, m->program_failed.digest);
+        e->body.program_failed.text = text(e, m->program_failed.text);
+        break;
+    case MESSAGE_STATUS_WANTED:
+        OPEN(e, status_wanted, status_wanted, STATUS_WANTED);
+        e->body.status_wanted.first_worker = m->status_wanted.first_worker;
+        e->body.status_wanted.first_job = m->status_wanted.first_job;
+        break;
+    default:
+        assert(!"no message of this type can be encoded");
+    }
+}
+
+void
+encode_body(struct encoder *e, const struct message *m)
+{
+    ladle__v1__message__init(&e->top);
+    switch (m->type) {
+    case MESSAGE_HELLO:
+        encode_hello(e, &m->hello);
+        break;
+    case MESSAGE_WELCOME:
+        encode_welcome(e, &m->welcome);
+        break;
+    case MESSAGE_JOB:
+        encode_job(e, &m->job);
+        break;
+    case MESSAGE_INPUTS:
+        encode_inputs(e, &m->inputs);
+        break;
+    case MESSAGE_JOB_END:
+        encode_job_end(e, &m->job_end);
+        break;
+    case MESSAGE_CANCEL:
+        encode_cancel(e, &m->range);
+        break;
+    case MESSAGE_ACCEPTED:
+        encode_accepted(e, &m->range);
+        break;
+    case MESSAGE_ENDED:
+        encode_ended(e, &m->ended);
+        break;
+    case MESSAGE_SLICE:
+        encode_slice(e, &m->slice);
+        break;
+    case MESSAGE_REVOKE:
+        encode_revoke(e, &m->revoke);
+        break;
+    case MESSAGE_RETURNED:
+        encode_returned(e, &m->returned);
+        break;
+    case MESSAGE_RESULTS:
+        encode_results(e, &m->results);
+        break;
+    case MESSAGE_RUNNING:
+        encode_running(e, &m->running);
+        break;
+    case MESSAGE_PROGRESS:
+        encode_progress(e, &m->progress);
+        break;
+    case MESSAGE_PARTIAL:
+        encode_partial(e, &m->partial);
+        break;
+    case MESSAGE_OUTPUT:
+        encode_output(e, &m->output);
+        break;
+    case MESSAGE_PROGRAM_PART:
+        encode_program_part(e, &m->program_part);
+        break;
+    case MESSAGE_STATUS:
+        encode_status(e, &m->status);
+        break;
+    default:
+        encode_small(e, m);
+    }
+}

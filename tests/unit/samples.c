@@ -1,0 +1,472 @@
+#include "samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const uint32_t sizes[] = {3, 0, 300, 1};
+static const uint8_t outcomes[] = {OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_CRASHED, OUTCOME_REJECTED};
+static const char *const names[] = {"square", "cube", "h\xc3\xb6he"};
+static const struct worker_row worker_rows[] = {
+    {"node1", "host1", "x86_64", "gpu=1", 8, 7, 61, 62, 63, 64, true},
+    {"node2", "host2", "aarch64", "zone=b", 9, 6, 71, 72, 73, 74, true},
+};
+static const struct job_row job_rows[] = {
+    {81, "client1", "square", "render", -4, 82, 83, 84, 85, "no worker has gpu"},
+    {91, "client2", "cube", "sweep", 5, 92, 93, 94, 95, "no worker yet"},
+};
+static const struct spec spec = {
+    .program = {.digest = DIGEST,
+                .name = "a.out",
+                .machine = "x86_64",
+                .arguments = "a.out\0--fast\0",
+                .arguments_size = 13,
+                .size = 123456},
+    .function = "square",
+    .name = "render",
+    .needs = "gpu=1, arch=aarch64",
+    .priority = -5,
+    .timeout_ms = 30000,
+    .deadline_ms = 60000,
+    .retries = 7,
+    .cpus = 4,
+    .retry_failed = true,
+    .once = true,
+    .fail_if_unknown = true,
+    .singles = true,
+    .seed = 0xfedcba9876543210,
+};
+
+enum { COUNT = 34 };
+static struct message all[COUNT];
+static struct blob *data;
+static unsigned made;
+
+static struct message *
+add(enum message_type type)
+{
+    struct message *m = &all[made++];
+
+    if (made > COUNT)
+        abort();
+    m->type = type;
+    return m;
+}
+
+static struct columns
+equal(void)
+{
+    return (struct columns){.count = 5, .size = 8, .data = data, .at = 16, .length = 40};
+}
+
+static struct columns
+uneven(void)
+{
+    return (struct columns){.count = 4, .sizes = sizes, .data = data, .at = 4, .length = 304};
+}
+
+static struct columns
+one(void)
+{
+    return (struct columns){.count = 1, .size = 77, .data = data, .length = 77};
+}
+
+static void
+add_peers(void)
+{
+    add(MESSAGE_HELLO)->hello = (struct message_hello){
+        .role = ROLE_WORKER,
+        .protocol = 1,
+        .software = "ladle 0.1.0",
+        .name = "node1",
+        .host = "head.example",
+        .pid = 4711,
+        .session = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+        .window = 8 << 20,
+        .slots = 16,
+        .machine = "x86_64",
+        .labels = "gpu=1,zone=b",
+        .names = names,
+        .nnames = 3,
+    };
+    add(MESSAGE_BEAT);
+    add(MESSAGE_BYE)->text = "done\nfor today";
+    add(MESSAGE_WELCOME)->welcome = (struct message_welcome){
+        2, "ladle 0.1.0", "node1-2", 0x123456789abcdef0, 2000, 6000, 32, 3, 48};
+    add(MESSAGE_REFUSED)->text = "version 1 here, 7 there";
+    add(MESSAGE_DRAINING)->text = "SIGTERM";
+    add(MESSAGE_NOTICE)->notice = (struct message_notice){7, "no worker has gpu=1"};
+    add(MESSAGE_GRID)->grid = (struct message_grid){3, 48};
+    add(MESSAGE_STATUS_WANTED)->status_wanted = (struct message_status_wanted){256, 512};
+    add(MESSAGE_STATUS)->status = (struct message_status){
+        "ladle 0.1.0", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, worker_rows, 2, job_rows, 2};
+}
+
+static void
+add_jobs(void)
+{
+    static struct spec mine; /* its count of references is not the constant's */
+
+    memcpy(&mine, &spec, sizeof(mine));
+    add(MESSAGE_JOB)->job = (struct message_job){7, &mine};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal()};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven()};
+    add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
+    add(MESSAGE_CANCEL)->range = (struct message_range){7, 1, UINT64_MAX - 1};
+    add(MESSAGE_TAKEN)->taken = (struct message_taken){1ull << 33};
+    add(MESSAGE_ACCEPTED)->range = (struct message_range){7, 1005, 5};
+    add(MESSAGE_ENDED)->ended =
+        (struct message_ended){7, 3, 2, OUTCOME_LOST, 4, "node1", "its worker went away"};
+    add(MESSAGE_PROGRAM_WANTED)->program_wanted = (struct message_program_wanted){DIGEST, 1 << 20};
+    add(MESSAGE_PROGRAM_PART)->program_part =
+        (struct message_program_part){DIGEST, 100, 177, "as asked", one()};
+    add(MESSAGE_PROGRAM_FAILED)->program_failed =
+        (struct message_program_failed){DIGEST, "libm.so.7: cannot open\n"};
+}
+
+static void
+add_work(void)
+{
+    struct columns results = uneven();
+
+    results.outcomes = outcomes;
+    add(MESSAGE_SLICE)->slice = (struct message_slice){11, 7, 1000, 2, equal()};
+    add(MESSAGE_SLICE)->slice = (struct message_slice){12, 7, 1005, 1, uneven()};
+    add(MESSAGE_REVOKE)->revoke = (struct message_revoke){11, 3};
+    add(MESSAGE_RETURNED)->returned = (struct message_returned){11, 1003, 2, RETURNED_PROGRAM};
+    add(MESSAGE_RESULTS)->results =
+        (struct message_results){7, 11, 1000, 2, "node1", 55, 66, results};
+    add(MESSAGE_RESULTS)->results = (struct message_results){7, 12, 1, 1, "n", 5, 6, equal()};
+    add(MESSAGE_RUNNING)->running = (struct message_running){7, 11, 1001, 2, "node1"};
+    add(MESSAGE_PROGRESS)->progress = (struct message_progress){7, 11, 1001, 30, 100};
+    add(MESSAGE_PARTIAL)->partial = (struct message_partial){7, 11, 1002, one()};
+    add(MESSAGE_OUTPUT)->output = (struct message_output){7, "node1", 2, one()};
+}
+
+unsigned
+sample_count(void)
+{
+    if (made == 0) {
+        if ((data = blob_new(400)) == NULL)
+            abort();
+        for (size_t i = 0; i < data->size; i++)
+            data->bytes[i] = (uint8_t)(i * 7);
+        add_peers();
+        add_jobs();
+        add_work();
+    }
+    return made;
+}
+
+const struct message *
+sample(unsigned i)
+{
+    return i < sample_count() ? &all[i] : NULL;
+}
+
+void
+samples_free(void)
+{
+    blob_unref(data);
+    data = NULL;
+    made = 0;
+}
+
+#define NUMBER(f)                                                                                  \
+    if (a->f != b->f)                                                                              \
+    return #f
+#define STRING(f)                                                                                  \
+    if (strcmp(a->f, b->f) != 0)                                                                   \
+    return #f
+
+static const char *
+columns_differ(const struct columns *a, const struct columns *b)
+{
+    NUMBER(count);
+    NUMBER(size);
+    NUMBER(length);
+    if ((a->sizes == NULL) != (b->sizes == NULL) ||
+        (a->sizes != NULL && memcmp(a->sizes, b->sizes, a->count * sizeof(*a->sizes)) != 0))
+        return "sizes";
+    if ((a->outcomes == NULL) != (b->outcomes == NULL) ||
+        (a->outcomes != NULL && memcmp(a->outcomes, b->outcomes, a->count) != 0))
+        return "outcomes";
+    if (a->length > 0 && memcmp(a->data->bytes + a->at, b->data->bytes + b->at, a->length) != 0)
+        return "data";
+    return NULL;
+}
+
+static const char *
+hello_differs(const struct message_hello *a, const struct message_hello *b)
+{
+    NUMBER(role);
+    NUMBER(protocol);
+    STRING(software);
+    STRING(name);
+    STRING(host);
+    NUMBER(pid);
+    NUMBER(window);
+    NUMBER(slots);
+    STRING(machine);
+    STRING(labels);
+    NUMBER(nnames);
+    for (uint32_t i = 0; i < a->nnames; i++)
+        STRING(names[i]);
+    return memcmp(a->session, b->session, sizeof(a->session)) != 0 ? "session" : NULL;
+}
+
+static const char *
+welcome_differs(const struct message_welcome *a, const struct message_welcome *b)
+{
+    NUMBER(protocol);
+    STRING(software);
+    STRING(name);
+    NUMBER(instance);
+    NUMBER(beat_ms);
+    NUMBER(lost_ms);
+    NUMBER(window);
+    NUMBER(workers);
+    NUMBER(slots);
+    return NULL;
+}
+
+static const char *
+spec_differs(const struct spec *a, const struct spec *b)
+{
+    STRING(program.digest);
+    STRING(program.name);
+    STRING(program.machine);
+    NUMBER(program.arguments_size);
+    NUMBER(program.size);
+    STRING(function);
+    STRING(name);
+    STRING(needs);
+    NUMBER(priority);
+    NUMBER(timeout_ms);
+    NUMBER(deadline_ms);
+    NUMBER(retries);
+    NUMBER(cpus);
+    NUMBER(retry_failed);
+    NUMBER(once);
+    NUMBER(fail_if_unknown);
+    NUMBER(singles);
+    NUMBER(seed);
+    return memcmp(a->program.arguments, b->program.arguments, a->program.arguments_size) != 0
+               ? "arguments"
+               : NULL;
+}
+
+static const char *
+worker_row_differs(const struct worker_row *a, const struct worker_row *b)
+{
+    STRING(name);
+    STRING(host);
+    STRING(machine);
+    STRING(labels);
+    NUMBER(slots);
+    NUMBER(busy);
+    NUMBER(queued);
+    NUMBER(done);
+    NUMBER(failed);
+    NUMBER(silent_ms);
+    NUMBER(draining);
+    return NULL;
+}
+
+static const char *
+job_row_differs(const struct job_row *a, const struct job_row *b)
+{
+    NUMBER(job);
+    STRING(client);
+    STRING(function);
+    STRING(name);
+    NUMBER(priority);
+    NUMBER(waiting);
+    NUMBER(running);
+    NUMBER(done);
+    NUMBER(failed);
+    STRING(notice);
+    return NULL;
+}
+
+static const char *
+status_differs(const struct message_status *a, const struct message_status *b)
+{
+    const char *d = NULL;
+
+    STRING(software);
+    NUMBER(uptime_ms);
+    NUMBER(clients);
+    NUMBER(workers);
+    NUMBER(slots);
+    NUMBER(jobs);
+    NUMBER(tasks_accepted);
+    NUMBER(tasks_done);
+    NUMBER(tasks_failed);
+    NUMBER(tasks_cancelled);
+    NUMBER(retries);
+    NUMBER(late_results);
+    NUMBER(workers_lost);
+    NUMBER(peers_cut);
+    NUMBER(bytes_held);
+    NUMBER(nworker_rows);
+    NUMBER(njob_rows);
+    for (uint32_t i = 0; i < a->nworker_rows && d == NULL; i++)
+        d = worker_row_differs(&a->worker_rows[i], &b->worker_rows[i]);
+    for (uint32_t i = 0; i < a->njob_rows && d == NULL; i++)
+        d = job_row_differs(&a->job_rows[i], &b->job_rows[i]);
+    return d;
+}
+
+static const char *
+work_differs(const struct message *a, const struct message *b)
+{
+    switch (a->type) {
+    case MESSAGE_SLICE:
+        NUMBER(slice.lease);
+        NUMBER(slice.job);
+        NUMBER(slice.first);
+        NUMBER(slice.attempt);
+        break;
+    case MESSAGE_REVOKE:
+        NUMBER(revoke.lease);
+        NUMBER(revoke.count);
+        break;
+    case MESSAGE_RETURNED:
+        NUMBER(returned.lease);
+        NUMBER(returned.first);
+        NUMBER(returned.count);
+        NUMBER(returned.why);
+        break;
+    case MESSAGE_RESULTS:
+        NUMBER(results.job);
+        NUMBER(results.lease);
+        NUMBER(results.first);
+        NUMBER(results.attempt);
+        STRING(results.worker);
+        NUMBER(results.run_us);
+        NUMBER(results.wait_us);
+        break;
+    case MESSAGE_RUNNING:
+        NUMBER(running.job);
+        NUMBER(running.lease);
+        NUMBER(running.index);
+        NUMBER(running.attempt);
+        STRING(running.worker);
+        break;
+    case MESSAGE_PROGRESS:
+        NUMBER(progress.job);
+        NUMBER(progress.lease);
+        NUMBER(progress.index);
+        NUMBER(progress.done);
+        NUMBER(progress.total);
+        break;
+    case MESSAGE_PARTIAL:
+        NUMBER(partial.job);
+        NUMBER(partial.lease);
+        NUMBER(partial.index);
+        break;
+    case MESSAGE_OUTPUT:
+        NUMBER(output.job);
+        STRING(output.worker);
+        NUMBER(output.stream);
+        break;
+    default:
+        return "a type that is not compared";
+    }
+    return NULL;
+}
+
+static const char *
+rest_differs(const struct message *a, const struct message *b)
+{
+    switch (a->type) {
+    case MESSAGE_BEAT:
+        break;
+    case MESSAGE_BYE:
+    case MESSAGE_REFUSED:
+    case MESSAGE_DRAINING:
+        STRING(text);
+        break;
+    case MESSAGE_INPUTS:
+        NUMBER(inputs.job);
+        NUMBER(inputs.first);
+        break;
+    case MESSAGE_JOB_END:
+        NUMBER(job_end.job);
+        NUMBER(job_end.total);
+        break;
+    case MESSAGE_CANCEL:
+    case MESSAGE_ACCEPTED:
+        NUMBER(range.job);
+        NUMBER(range.first);
+        NUMBER(range.count);
+        break;
+    case MESSAGE_TAKEN:
+        NUMBER(taken.bytes);
+        break;
+    case MESSAGE_ENDED:
+        NUMBER(ended.job);
+        NUMBER(ended.first);
+        NUMBER(ended.count);
+        NUMBER(ended.outcome);
+        NUMBER(ended.attempt);
+        STRING(ended.worker);
+        STRING(ended.text);
+        break;
+    case MESSAGE_NOTICE:
+        NUMBER(notice.job);
+        STRING(notice.text);
+        break;
+    case MESSAGE_GRID:
+        NUMBER(grid.workers);
+        NUMBER(grid.slots);
+        break;
+    case MESSAGE_PROGRAM_WANTED:
+        STRING(program_wanted.digest);
+        NUMBER(program_wanted.offset);
+        break;
+    case MESSAGE_PROGRAM_PART:
+        STRING(program_part.digest);
+        NUMBER(program_part.offset);
+        NUMBER(program_part.size);
+        STRING(program_part.text);
+        break;
+    case MESSAGE_PROGRAM_FAILED:
+        STRING(program_failed.digest);
+        STRING(program_failed.text);
+        break;
+    case MESSAGE_STATUS_WANTED:
+        NUMBER(status_wanted.first_worker);
+        NUMBER(status_wanted.first_job);
+        break;
+    default:
+        return work_differs(a, b);
+    }
+    return NULL;
+}
+
+const char *
+message_differs(const struct message *a, const struct message *b)
+{
+    const struct columns *ca = message_columns((struct message *)(uintptr_t)a);
+    const struct columns *cb = message_columns((struct message *)(uintptr_t)b);
+    const char *d = ca != NULL && cb != NULL ? columns_differ(ca, cb) : NULL;
+
+    NUMBER(type);
+    if (d != NULL)
+        return d;
+    switch (a->type) {
+    case MESSAGE_HELLO:
+        return hello_differs(&a->hello, &b->hello);
+    case MESSAGE_WELCOME:
+        return welcome_differs(&a->welcome, &b->welcome);
+    case MESSAGE_JOB:
+        return a->job.job != b->job.job ? "job" : spec_differs(a->job.spec, b->job.spec);
+    case MESSAGE_STATUS:
+        return status_differs(&a->status, &b->status);
+    default:
+        return rest_differs(a, b);
+    }
+}
