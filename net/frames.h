@@ -14,7 +14,7 @@ struct frames {
 };
 
 /* The data frame borrows from the columns' blob: a reference is held until ZeroMQ is done with it
- * (small ones are copied: that is cheaper). -1 with ENOMEM. */
+ * (small ones are copied: that is cheaper). -1 with ENOMEM, or EMSGSIZE as wire_encode(). */
 int frames_encode(struct arena *a, const struct message *m, struct frames *f);
 void frames_close(struct frames *f);
 /* Send on a DEALER, or after a routing id was sent with ZMQ_SNDMORE. 0, or -1 with zmq's errno:
@@ -26,8 +26,9 @@ struct blob *frames_blob(zmq_msg_t *data);
 
 /* Receive one whole multipart message, without waiting: 1; 0 if there is none; -1 with EPROTO if it
  * has too many or too large frames (all of it was read and dropped), or with zmq's errno. `id` is
- * of a ROUTER's peer: NULL on a DEALER. *data_p is NULL if there was no data frame; else the caller
- * owns it. */
+ * of a ROUTER's peer: NULL on a DEALER. Both messages must have been initialised, and may be used
+ * again and again; after EPROTO `id` is that of the culprit. *data_p is NULL if there was no data
+ * frame; else the caller owns it. */
 int frames_receive(void *socket, zmq_msg_t *id, zmq_msg_t *header, struct blob **data_p);
 
 /* Options that every socket of Ladle has: limits, heartbeats, no linger, handshake time. -1 with

@@ -1,10 +1,11 @@
 /* link.h - one connection to a broker: a DEALER socket and what ZeroMQ leaves to its users.
  *
- * One socket is one connection and one conversation: libzmq's own reconnection is off, so nothing
- * is ever sent into a connection whose other end does not know us. When the connection is lost (the
- * socket's monitor, ZMTP heartbeats, or the owner's own link_restart()), the socket is thrown away
- * and a new one connects after a random, growing interval; the owner is told by LINK_UP, and
- * introduces itself anew. Not thread-safe: belongs to the thread that drives its poller.
+ * One socket is one connection and one conversation: libzmq's own reconnection is not used, so
+ * nothing is ever sent into a connection whose other end does not know us. When the connection is
+ * lost (the socket's monitor, ZMTP heartbeats, or the owner's own link_restart()), the socket is
+ * thrown away and a new one connects after a random, growing interval; the owner is told by
+ * LINK_UP, and introduces itself anew. Not thread-safe: belongs to the thread that drives its
+ * poller.
  */
 #ifndef LADLE_LINK_H
 #define LADLE_LINK_H
@@ -26,6 +27,7 @@ void link_free(struct link *l, int linger_ms);
 enum link_event { LINK_NONE, LINK_UP, LINK_DOWN };
 /* What happened since the last call, oldest first; LINK_NONE when there is no more. */
 enum link_event link_event(struct link *l);
+/* Did link_event() say so, and is it still so? */
 bool link_is_up(const struct link *l);
 
 /* Encode and send, without blocking. What ZeroMQ does not take stays here, in order; see
@@ -45,7 +47,8 @@ int64_t link_deadline(const struct link *l); /* 0 if there is something to be re
 void link_restart(struct link *l, int64_t now);
 
 /* Why does nobody answer at `endpoint`? One sentence, found by looking: the name is unknown, the
- * connection is refused, something answers that is no broker ... Blocks for up to `timeout_ms`. */
+ * connection is refused, something answers that is no broker ... Blocks for up to `timeout_ms`, and
+ * for as long as the system takes to look up the name. */
 void link_diagnose(const char *endpoint, int timeout_ms, char *text, size_t size);
 
 #endif
