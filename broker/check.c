@@ -1,0 +1,253 @@
+/* Every invariant that can be stated about the scheduler at rest. It walks all there is: for tests.
+ */
+#include "chunks.h"
+#include "demands.h"
+#include "leases.h"
+
+#include <stdlib.h>
+
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            broken(#condition, __LINE__);                                                          \
+    } while (0)
+
+static void __attribute__((noreturn)) broken(const char *condition, int line)
+{
+    fprintf(stderr, "scheduler: broken invariant, check.c:%d: %s\n", line, condition);
+    abort();
+}
+
+/* ---- tasks: each is ready, leased or ended, and that once -----------------------------------------
+ */
+
+struct owners {
+    const struct chunk *chunk;
+    uint8_t *count; /* of each task */
+};
+
+static void
+own_ranges(const struct job *j, struct owners *o, uint64_t *ready)
+{
+    const struct chunk *c = o->chunk;
+    const struct range *r;
+
+    TAILQ_FOREACH(r, &j->ranges, link) {
+        if (r->chunk != c)
+            continue;
+        REQUIRE(r->count > 0 && r->offset + r->count <= c->count);
+        REQUIRE(r->at == chunk_length(c, 0, r->offset));
+        REQUIRE(r->attempt >= 1 && r->attempt - 1 >= r->losses && r->losses <= LOSSES_MAX);
+        for (uint32_t i = r->offset; i < r->offset + r->count; i++) {
+            if (chunk_live_from(c, i, i + 1) == i) {
+                o->count[i]++;
+                ++*ready;
+            }
+        }
+    }
+}
+
+static void
+own_leases(const struct job *j, struct owners *o, uint64_t *leased)
+{
+    const struct chunk *c = o->chunk;
+    const struct lease *l;
+    uint32_t begin, end;
+
+    LIST_FOREACH(l, &c->leases, beside)
+    {
+        uint32_t left = 0;
+        uint64_t bytes = 0;
+
+        REQUIRE(l->chunk == c && l->range->chunk == c && l->left > 0);
+        REQUIRE(l->offset <= l->low && l->low <= l->high && l->high <= l->offset + l->given);
+        REQUIRE(l->range->attempt - l->range->losses <= j->spec->retries + 1);
+        REQUIRE(!j->spec->once || (l->range->attempt == 1 && l->given == 1));
+        for (uint32_t at = l->low; lease_next(l, at, l->high, &begin, &end); at = end) {
+            for (uint32_t i = begin; i < end; i++)
+                o->count[i]++;
+            left += end - begin;
+            bytes += chunk_cost(c, begin, end - begin);
+        }
+        REQUIRE(left == l->left && bytes == l->bytes);
+        *leased += left;
+    }
+}
+
+static uint64_t
+check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_t *leased)
+{
+    struct owners o = {.chunk = c, .count = calloc(c->count + 1, 1)};
+    uint64_t cost = 0;
+
+    REQUIRE(o.count != NULL);
+    REQUIRE(c->job == j && c->count <= c->room && c->refs > 0);
+    REQUIRE(c->left == chunk_live(c, 0, c->count));
+    REQUIRE(c->left > 0 || c == j->open);
+    own_ranges(j, &o, ready);
+    own_leases(j, &o, leased);
+    for (uint32_t i = 0; i < c->count; i++) {
+        bool live = chunk_live_from(c, i, i + 1) == i;
+
+        REQUIRE(o.count[i] == (live ? 1 : 0));
+        if (live)
+            cost += chunk_cost(c, i, 1);
+    }
+    free(o.count);
+    return cost;
+}
+
+static uint64_t
+check_job(const struct scheduler *s, const struct job *j)
+{
+    uint64_t ready = 0, leased = 0, cost = 0, next = 0;
+    size_t gone = 0;
+
+    for (size_t i = j->chunks_at; i < j->chunks_end; i++) {
+        const struct chunk *c = j->chunks[i].chunk;
+
+        REQUIRE(j->chunks[i].first >= next);
+        next = j->chunks[i].first + 1;
+        gone += c == NULL;
+        if (c == NULL)
+            continue;
+        REQUIRE(c->first == j->chunks[i].first && c->first + c->count <= j->next);
+        cost += check_chunk(j, c, &ready, &leased);
+    }
+    REQUIRE(gone == j->chunks_gone);
+    REQUIRE(ready == j->ready && leased == j->leased);
+    REQUIRE(!j->ended || ready + leased > 0);
+    REQUIRE(j->queued == (ready > 0) && j->queue->key.demand == j->demand);
+    REQUIRE((j->heap > 0) == (j->deadline != CLOCK_NEVER));
+    REQUIRE(j->heap == 0 || s->deadlines[j->heap - 1] == j);
+    return cost;
+}
+
+/* ---- clients and their queues -------------------------------------------------------------------
+ */
+
+static void
+check_queues(const struct client *c)
+{
+    struct queue *q, *next, *other;
+
+    HASH_ITER (hh, c->queues, q, next) {
+        const struct job *j;
+        bool found = false;
+
+        REQUIRE(q->client == c && q->refs > 0);
+        REQUIRE(q->linked == (!TAILQ_EMPTY(&q->jobs) && !c->paused));
+        TAILQ_FOREACH(j, &q->jobs, of_queue) {
+            REQUIRE(j->queue == q && j->queued);
+        }
+        TAILQ_FOREACH(other, &q->level->queues, link) {
+            found = found || other == q;
+        }
+        REQUIRE(found == q->linked);
+        REQUIRE(!q->linked || (q->level->linked && q->key.demand->active));
+    }
+}
+
+static void
+check_clients(const struct scheduler *s)
+{
+    const struct client *c;
+    const struct job *j;
+    uint64_t bytes = 0, cost, njobs = 0, nclients = 0;
+
+    TAILQ_FOREACH(c, &s->clients, link) {
+        uint64_t parked = 0;
+        const struct outgoing *o;
+
+        cost = 0;
+        TAILQ_FOREACH(j, &c->jobs, of_client) {
+            REQUIRE(j->client == c);
+            cost += check_job(s, j);
+            njobs++;
+        }
+        STAILQ_FOREACH(o, &c->parked, link) {
+            parked += o->cost;
+        }
+        REQUIRE(cost == c->bytes && parked == c->parked_bytes);
+        REQUIRE(c->taken <= c->sent);
+        check_queues(c);
+        bytes += cost;
+        nclients++;
+    }
+    REQUIRE(bytes == s->bytes && njobs == s->njobs && nclients == s->nclients);
+}
+
+/* ---- workers ------------------------------------------------------------------------------------
+ */
+
+static void
+check_worker(const struct scheduler *s, const struct worker *w)
+{
+    uint64_t bytes = 0, tasks = 0, busy = 0, items = 0;
+    const struct lease *l;
+    const struct worker *other;
+    unsigned nleases = 0;
+    bool found = false;
+
+    TAILQ_FOREACH(l, &w->leases, link) {
+        REQUIRE(l->worker == w && lease_find((struct scheduler *)(uintptr_t)s, l->id) == l);
+        REQUIRE(demand_fits(l->chunk->job->demand, w->offer) ||
+                l->chunk->job->program->failing > 0);
+        bytes += l->bytes;
+        tasks += l->left;
+        busy += l->cpus;
+        items += l->given;
+        nleases++;
+    }
+    REQUIRE(bytes == w->bytes && tasks == w->tasks && busy == w->busy && nleases == w->nleases);
+    REQUIRE(bytes <= w->window || (nleases == 1 && items == 1));
+    REQUIRE(w->tasks > 0 || w->work == 0);
+    if (w->place != PLACE_NONE) {
+        TAILQ_FOREACH(other, w->place == PLACE_SPARE ? &w->offer->spare : &w->offer->free[w->place],
+                      of_place) {
+            found = found || other == w;
+        }
+        REQUIRE(found && !w->draining);
+    }
+    REQUIRE(w->load < 0 || w->tasks > w->slots);
+}
+
+static void
+check_demands(const struct scheduler *s)
+{
+    struct demand *d, *next;
+    const struct worker *w;
+
+    HASH_ITER (hh, s->demands, d, next) {
+        uint64_t workers = 0, slots = 0;
+
+        TAILQ_FOREACH(w, &s->workers, link) {
+            if (w->draining || w->slots < d->cpus || !demand_fits(d, w->offer))
+                continue;
+            workers++;
+            slots += w->slots;
+        }
+        REQUIRE(workers == d->workers && slots == d->slots && d->refs > 0);
+        REQUIRE(d->active == !TAILQ_EMPTY(&d->levels));
+    }
+}
+
+void
+scheduler_check(const struct scheduler *s)
+{
+    const struct worker *w;
+    uint64_t nworkers = 0, slots = 0, nleases = 0;
+
+    check_clients(s);
+    TAILQ_FOREACH(w, &s->workers, link) {
+        check_worker(s, w);
+        nleases += w->nleases;
+        nworkers += !w->draining;
+        slots += w->draining ? 0 : w->slots;
+    }
+    REQUIRE(nworkers == s->nworkers && slots == s->slots);
+    REQUIRE(nleases == HASH_COUNT(s->leases));
+    check_demands(s);
+    for (size_t i = 1; i < s->ndeadlines; i++)
+        REQUIRE(s->deadlines[i]->deadline >= s->deadlines[(i - 1) / 2]->deadline);
+}

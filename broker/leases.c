@@ -1,0 +1,221 @@
+#include "leases.h"
+
+#include "endings.h"
+#include "jobs.h"
+#include "queues.h"
+#include "workers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct lease *
+lease_new(struct scheduler *s, struct worker *w, struct range *r, double each)
+{
+    struct lease *l = calloc(1, sizeof(*l));
+    struct job *j = r->chunk->job;
+
+    if (l == NULL)
+        return NULL;
+    l->id = s->next_lease;
+    HASH_ADD_BYHASHVALUE(hh, s->leases, id, sizeof(l->id), hash_number(l->id), l);
+    if (l->hh.tbl == NULL) {
+        free(l);
+        return NULL;
+    }
+    s->next_lease++;
+    l->worker = w;
+    l->chunk = r->chunk;
+    l->range = r;
+    l->offset = l->low = r->offset;
+    l->given = l->left = r->count;
+    l->high = r->offset + r->count;
+    l->bytes = chunk_cost(r->chunk, r->offset, r->count);
+    l->each = each;
+    l->cpus = j->demand->cpus;
+    l->since = l->heard = s->now;
+    if (w->tasks == 0)
+        w->progress = s->now;
+    TAILQ_INSERT_TAIL(&w->leases, l, link);
+    LIST_INSERT_HEAD(&r->chunk->leases, l, beside);
+    w->nleases++;
+    w->bytes += l->bytes;
+    w->busy += l->cpus;
+    w->tasks += l->left;
+    w->work += l->left * l->each;
+    j->leased += l->left;
+    return l;
+}
+
+struct lease *
+lease_find(struct scheduler *s, uint64_t id)
+{
+    struct lease *l;
+
+    HASH_FIND_BYHASHVALUE(hh, s->leases, &id, sizeof(id), hash_number(id), l);
+    return l;
+}
+
+/* The worker has `count` tasks less. */
+static void
+lessen(struct lease *l, uint32_t count, uint64_t bytes)
+{
+    struct worker *w = l->worker;
+
+    assert(count <= l->left && bytes <= l->bytes);
+    l->left -= count;
+    l->bytes -= bytes;
+    l->chunk->job->leased -= count;
+    w->tasks -= count;
+    w->bytes -= bytes;
+    w->work -= count * l->each;
+    if (w->tasks == 0 || w->work < 0) /* sums of fractions drift */
+        w->work = 0;
+}
+
+void
+lease_free(struct scheduler *s, struct lease *l)
+{
+    struct worker *w = l->worker;
+
+    lessen(l, l->left, l->bytes);
+    w->busy -= l->cpus;
+    w->nleases--;
+    TAILQ_REMOVE(&w->leases, l, link);
+    LIST_REMOVE(l, beside);
+    HASH_DELETE(hh, s->leases, l);
+    if (l->range != NULL)
+        range_free(s, l->range);
+    worker_update(s, w);
+    free(l->holes);
+    free(l);
+}
+
+size_t
+lease_at(const struct lease *l, uint32_t offset)
+{
+    return l->range->at + chunk_length(l->chunk, l->offset, offset - l->offset);
+}
+
+bool
+lease_next(const struct lease *l, uint32_t from, uint32_t to, uint32_t *begin, uint32_t *end)
+{
+    if (from < l->low)
+        from = l->low;
+    if (to > l->high)
+        to = l->high;
+    while (from < to) {
+        uint32_t live = chunk_live_from(l->chunk, from, to);
+        uint32_t last = chunk_ended_from(l->chunk, live, to);
+
+        if (live == to)
+            return false;
+        if (l->holes != NULL) {
+            uint32_t base = l->offset;
+            uint32_t held = base + bits_next(l->holes, live - base, last - base, false);
+
+            if (held == last) { /* all of these are elsewhere */
+                from = last;
+                continue;
+            }
+            last = base + bits_next(l->holes, held - base, last - base, true);
+            live = held;
+        }
+        *begin = live;
+        *end = last;
+        return true;
+    }
+    return false;
+}
+
+bool
+lease_release(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
+{
+    assert(l->low <= from && from < to && to <= l->high);
+    l->low = chunk_live_from(l->chunk, l->low, l->high);
+    if (to < l->high && from > l->low && l->holes == NULL &&
+        (l->holes = calloc(bits_words(l->given), sizeof(uint64_t))) == NULL)
+        return false;
+    lessen(l, to - from, chunk_cost(l->chunk, from, to - from));
+    if (to == l->high)
+        l->high = from;
+    else if (from <= l->low)
+        l->low = to;
+    else
+        bits_set(l->holes, from - l->offset, to - l->offset);
+    worker_update(s, l->worker);
+    return true;
+}
+
+void
+leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, struct lease *keep)
+{
+    uint32_t ready = to - from, begin, end;
+    struct lease *l, *next;
+
+    for (l = LIST_FIRST(&c->leases); l != NULL && ready > 0; l = next) {
+        uint32_t before = l->left;
+
+        next = LIST_NEXT(l, beside);
+        for (uint32_t at = from; lease_next(l, at, to, &begin, &end); at = end) {
+            lessen(l, end - begin, chunk_cost(c, begin, end - begin));
+            ready -= end - begin;
+        }
+        if (l->left == before)
+            continue;
+        if (l->left == 0 && l != keep)
+            lease_free(s, l);
+        else
+            worker_update(s, l->worker);
+    }
+    assert(ready <= c->job->ready);
+    c->job->ready -= ready;
+}
+
+/* Pieces that lie between what was given back before: each becomes a range of its own. */
+static void
+requeue_pieces(struct scheduler *s, struct lease *l, struct range *as)
+{
+    struct job *j = l->chunk->job;
+
+    while (lease_next(l, l->low, l->high, &as->offset, &l->low)) {
+        as->count = l->low - as->offset;
+        as->at = lease_at(l, as->offset);
+        lessen(l, as->count, chunk_cost(l->chunk, as->offset, as->count));
+        if (job_requeue(s, l->chunk, as))
+            continue;
+        j->ready += as->count;
+        end_tasks(s, l->chunk, as->offset, l->low,
+                  &(struct ending){.outcome = OUTCOME_LOST,
+                                   .attempt = as->attempt - 1,
+                                   .text = "the broker had no memory to keep it"});
+    }
+}
+
+void
+lease_requeue(struct scheduler *s, struct lease *l)
+{
+    struct range *r = l->range, as = *r;
+    struct chunk *c = chunk_ref(l->chunk);
+    struct job *j = c->job;
+
+    as.attempt++;
+    as.losses++;
+    as.alone = as.alone || as.losses >= LOSSES_SUSPECT;
+    if (l->holes != NULL) {
+        requeue_pieces(s, l, &as);
+    } else if (l->left > 0) {
+        /* The range that it was cut from goes back: nothing to be allocated, nothing can fail. */
+        range_skip(r, l->low - r->offset);
+        r->count = l->high - l->low;
+        r->attempt = as.attempt;
+        r->losses = as.losses;
+        r->alone = as.alone;
+        TAILQ_INSERT_HEAD(&j->ranges, r, link);
+        j->ready += l->left;
+        l->range = NULL;
+    }
+    lease_free(s, l);
+    queue_update(s, j);
+    s->match = true;
+    chunk_unref(c);
+}

@@ -1,0 +1,175 @@
+#include "matching.h"
+
+#include "jobs.h"
+#include "leases.h"
+#include "peers.h"
+#include "queues.h"
+#include "workers.h"
+
+/* How many of the items from `offset` on have at most `most` bytes, each counting `extra` more? */
+static uint32_t
+fit(const struct chunk *c, uint32_t offset, uint32_t count, uint64_t most, uint64_t extra)
+{
+    const uint32_t *sizes;
+    uint64_t sum = 0;
+
+    if (c->sizes == NULL) {
+        uint64_t each = c->size + extra;
+
+        return each == 0 || count <= most / each ? count : (uint32_t)(most / each);
+    }
+    sizes = (const uint32_t *)(const void *)c->sizes->bytes + offset;
+    for (uint32_t i = 0; i < count; i++) {
+        sum += sizes[i] + extra;
+        if (sum > most)
+            return i;
+    }
+    return count;
+}
+
+/* Of the range's first tasks, as many as make the next slice for `w`; 0: its window is too full. */
+static uint32_t
+slice_count(const struct scheduler *s, const struct worker *w, const struct job *j,
+            const struct range *r)
+{
+    const struct estimate *e = &j->function->estimate;
+    struct slicing in = {.each = worker_each(w, j->function),
+                         .known = estimate_known(e),
+                         .cap = e->cap,
+                         .slice_us = s->config.slice_us,
+                         .ready = j->ready,
+                         .slots = j->demand->slots / j->demand->cpus};
+    uint32_t count = slicing_count(&in), most;
+
+    if (r->alone || j->spec->once)
+        count = 1;
+    if (r->chunk->sizes != NULL && count > LIMIT_SIZES)
+        count = LIMIT_SIZES;
+    if (count > r->count)
+        count = r->count;
+    count = chunk_ended_from(r->chunk, r->offset, r->offset + count) - r->offset;
+    most = fit(r->chunk, r->offset, count, LIMIT_CHUNK, 0);
+    count = most > 0 ? most : 1; /* a larger one goes alone */
+    most = fit(r->chunk, r->offset, count, w->window - w->bytes, TASK_COST);
+    return most == 0 && w->bytes == 0 ? 1 : most;
+}
+
+/* The first `count` tasks of the job's first range as a range of their own, out of its list. */
+static struct range *
+cut(struct scheduler *s, struct job *j, struct range *r, uint32_t count)
+{
+    struct range *part;
+
+    if (count == r->count) {
+        TAILQ_REMOVE(&j->ranges, r, link);
+        return r;
+    }
+    if ((part = range_new(s, r->chunk)) == NULL)
+        return NULL;
+    part->offset = r->offset;
+    part->count = count;
+    part->at = r->at;
+    part->attempt = r->attempt;
+    part->losses = r->losses;
+    part->alone = r->alone;
+    range_skip(r, count);
+    return part;
+}
+
+static void
+put_back(struct scheduler *s, struct job *j, struct range *part)
+{
+    struct range *r = TAILQ_FIRST(&j->ranges);
+
+    if (r != NULL && r->chunk == part->chunk && r->offset == part->offset + part->count &&
+        r->attempt == part->attempt) {
+        r->offset = part->offset;
+        r->at = part->at;
+        r->count += part->count;
+        range_free(s, part);
+    } else {
+        TAILQ_INSERT_HEAD(&j->ranges, part, link);
+    }
+}
+
+/* The job itself goes before its first slice. */
+static int
+introduce(struct scheduler *s, struct worker *w, struct job *j)
+{
+    struct outgoing *o;
+
+    if (worker_knows(s, w, j))
+        return 0;
+    if (knowledge_new(s, w, j) == NULL)
+        return -1;
+    if ((o = peer_say(s, w->peer, MESSAGE_JOB)) == NULL)
+        return -1;
+    o->spec = spec_ref(j->spec);
+    o->m.job = (struct message_job){.job = j->number, .spec = j->spec};
+    outbox_put(&s->outbox, o);
+    return 0;
+}
+
+static int
+send_slice(struct scheduler *s, const struct lease *l)
+{
+    const struct range *r = l->range;
+    struct chunk *c = l->chunk;
+    struct outgoing *o = peer_say(s, l->worker->peer, MESSAGE_SLICE);
+
+    if (o == NULL)
+        return -1;
+    outgoing_keep(o, c->data);
+    outgoing_keep(o, c->sizes);
+    o->m.slice = (struct message_slice){.lease = l->id,
+                                        .job = c->job->number,
+                                        .first = c->first + r->offset,
+                                        .attempt = r->attempt,
+                                        .columns =
+                                            chunk_columns(c, r->offset, r->count, r->at)};
+    outbox_put(&s->outbox, o);
+    return 0;
+}
+
+/* False if nothing could be handed over. */
+static bool
+hand_over(struct scheduler *s, struct worker *w, struct job *j)
+{
+    struct range *r = job_first_range(s, j);
+    uint32_t count = slice_count(s, w, j, r);
+    struct lease *l;
+
+    if (count == 0 || introduce(s, w, j) != 0 || (r = cut(s, j, r, count)) == NULL)
+        return false;
+    if ((l = lease_new(s, w, r, worker_each(w, j->function))) == NULL) {
+        put_back(s, j, r);
+        return false;
+    }
+    j->ready -= count;
+    queue_served(s, j);
+    queue_update(s, j);
+    worker_served(s, w);
+    (void)send_slice(s, l); /* if not, the next tick lets go of the worker, and of the lease */
+    return true;
+}
+
+void
+match_pass(struct scheduler *s)
+{
+    struct job *j;
+
+    s->pass++;
+    s->match = false;
+    while ((j = queue_next(s)) != NULL) {
+        struct demand *d = j->demand;
+        struct worker *w = worker_free(d, NULL);
+
+        if (w == NULL && (w = worker_spare(d)) != NULL && !worker_prefetches(s, w, j))
+            w = NULL;
+        /* The job whose turn it is waits, and others that ask for the same with it: going ahead of
+         * it they would take every slot that becomes free. */
+        if (w == NULL || !hand_over(s, w, j))
+            d->blocked = s->pass;
+    }
+    s->match = false;
+}

@@ -1,0 +1,324 @@
+#include "peers.h"
+
+#include "clients.h"
+#include "demands.h"
+#include "roster.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct peer *
+peer_find(const struct scheduler *s, uint32_t id)
+{
+    struct peer *p;
+
+    HASH_FIND_BYHASHVALUE(hh, s->peers, &id, sizeof(id), hash_number(id), p);
+    return p;
+}
+
+/* ---- messages -----------------------------------------------------------------------------------
+ */
+
+struct outgoing *
+peer_say(struct scheduler *s, struct peer *p, enum message_type type)
+{
+    struct outgoing *o = outbox_new(&s->outbox, p->id, type);
+
+    if (o == NULL) {
+        p->doomed = true;
+        s->dooming = true;
+    }
+    return o;
+}
+
+void
+peer_last_words(struct scheduler *s, uint32_t id, enum message_type type, const char *text)
+{
+    struct outgoing *o = outbox_new(&s->outbox, id, type);
+    struct blob *blob;
+
+    if (o == NULL)
+        return;
+    blob = sentence("%s", text);
+    outgoing_keep(o, blob);
+    o->m.text = words(blob);
+    o->last = true;
+    blob_unref(blob);
+    outbox_put(&s->outbox, o);
+}
+
+/* ---- hello --------------------------------------------------------------------------------------
+ */
+
+static bool
+has_session(const uint8_t *session)
+{
+    for (int i = 0; i < 16; i++) {
+        if (session[i] != 0)
+            return true;
+    }
+    return false;
+}
+
+static int
+refuse(struct scheduler *s, uint32_t id)
+{
+    peer_last_words(s, id, MESSAGE_REFUSED, s->why);
+    return -1;
+}
+
+static int
+check_hello(struct scheduler *s, const struct message_hello *m)
+{
+    int64_t apart = (int64_t)m->protocol - LADLE_PROTOCOL;
+
+    if (apart < -1 || apart > 1)
+        snprintf(s->why, sizeof(s->why),
+                 "you speak protocol %u (%.60s), this broker %u (%.60s): take versions of Ladle "
+                 "that are closer together",
+                 m->protocol, m->software, (unsigned)LADLE_PROTOCOL, s->config.software);
+    else if (m->role == ROLE_EXECUTOR)
+        snprintf(s->why, sizeof(s->why),
+                 "an executor speaks with its worker, not with the broker");
+    else if (m->role != ROLE_CLIENT && m->role != ROLE_WORKER && m->role != ROLE_OPERATOR)
+        snprintf(s->why, sizeof(s->why), "a hello without a role");
+    else if (m->role == ROLE_WORKER && (m->slots == 0 || m->slots > SLOTS_MAX))
+        snprintf(s->why, sizeof(s->why), "a worker has 1 to %u slots, not %u", SLOTS_MAX,
+                 m->slots);
+    else
+        return 0;
+    return -1;
+}
+
+static void
+peer_free(struct scheduler *s, struct peer *p)
+{
+    if (p->hh.tbl != NULL) {
+        HASH_DELETE(hh, s->peers, p);
+        TAILQ_REMOVE(&s->by_heard, p, by_heard);
+        TAILQ_REMOVE(&s->by_beat, p, by_beat);
+    }
+    if (p->by_session.tbl != NULL)
+        HASH_DELETE(by_session, s->peers_by_session, p);
+    blob_unref(p->name);
+    blob_unref(p->host);
+    free(p);
+}
+
+static struct peer *
+peer_new(struct scheduler *s, uint32_t id, const struct message_hello *m)
+{
+    struct peer *p = calloc(1, sizeof(*p));
+
+    if (p == NULL)
+        return NULL;
+    p->id = id;
+    p->role = m->role;
+    p->protocol = m->protocol < LADLE_PROTOCOL ? m->protocol : LADLE_PROTOCOL;
+    p->heard = s->now - s->stopped;
+    p->beat = s->now;
+    memcpy(p->session, m->session, sizeof(p->session));
+    p->name = sentence("%.*s", LIMIT_NAME, m->name);
+    p->host = sentence("%.*s", LIMIT_NAME, m->host);
+    if (p->name == NULL || p->host == NULL)
+        goto fail;
+    if (has_session(p->session)) {
+        HASH_ADD(by_session, s->peers_by_session, session, sizeof(p->session), p);
+        if (p->by_session.tbl == NULL)
+            goto fail;
+    }
+    HASH_ADD_BYHASHVALUE(hh, s->peers, id, sizeof(p->id), hash_number(p->id), p);
+    if (p->hh.tbl == NULL)
+        goto fail;
+    TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
+    TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
+    return p;
+fail:
+    peer_free(s, p);
+    return NULL;
+}
+
+static void
+welcome(struct scheduler *s, struct peer *p)
+{
+    struct outgoing *o = peer_say(s, p, MESSAGE_WELCOME);
+    struct blob *name = p->worker != NULL ? p->worker->name : p->name;
+
+    if (o == NULL)
+        return;
+    outgoing_keep(o, name);
+    o->m.welcome =
+        (struct message_welcome){.protocol = p->protocol,
+                                 .software = s->config.software,
+                                 .name = words(name),
+                                 .instance = s->config.instance,
+                                 .beat_ms = s->config.beat_ms,
+                                 .lost_ms = s->config.lost_ms,
+                                 .window = p->client != NULL ? s->config.client_window : 0,
+                                 .workers = (uint32_t)s->nworkers,
+                                 .slots = (uint32_t)s->slots};
+    outbox_put(&s->outbox, o);
+}
+
+/* The same process on another connection, or on this one: what it was is over. */
+static void
+replace(struct scheduler *s, uint32_t id, const struct message_hello *m)
+{
+    struct peer *old = peer_find(s, id);
+
+    if (old != NULL)
+        peer_gone(s, old, "its worker started anew");
+    if (!has_session(m->session))
+        return;
+    HASH_FIND(by_session, s->peers_by_session, m->session, sizeof(m->session), old);
+    if (old == NULL)
+        return;
+    peer_last_words(s, old->id, MESSAGE_BYE, "your session said hello on another connection");
+    peer_gone(s, old, "its worker connected anew");
+}
+
+int
+peer_hello(struct scheduler *s, uint32_t id, const struct message_hello *m)
+{
+    struct peer *p;
+
+    if (check_hello(s, m) != 0)
+        return refuse(s, id);
+    replace(s, id, m);
+    if ((p = peer_new(s, id, m)) == NULL)
+        goto fail;
+    if (p->role == ROLE_CLIENT && (p->client = client_new(s, p, m)) == NULL)
+        goto fail;
+    if (p->role == ROLE_WORKER && (p->worker = worker_new(s, p, m)) == NULL)
+        goto fail;
+    welcome(s, p);
+    return 0;
+fail:
+    if (p != NULL)
+        peer_free(s, p);
+    snprintf(s->why, sizeof(s->why), "the broker is out of memory");
+    return refuse(s, id);
+}
+
+/* ---- goodbye ------------------------------------------------------------------------------------
+ */
+
+void
+peer_gone(struct scheduler *s, struct peer *p, const char *why)
+{
+    if (p->client != NULL)
+        client_free(s, p->client);
+    if (p->worker != NULL)
+        worker_free_lost(s, p->worker, why);
+    peer_free(s, p);
+}
+
+/* ---- signs of life ------------------------------------------------------------------------------
+ */
+
+void
+peer_heard(struct scheduler *s, struct peer *p)
+{
+    p->heard = s->now - s->stopped;
+    TAILQ_REMOVE(&s->by_heard, p, by_heard);
+    TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
+}
+
+static void
+beat(struct scheduler *s)
+{
+    int64_t interval = (int64_t)s->config.beat_ms * 1000;
+    struct outgoing *o;
+    struct peer *p;
+
+    while ((p = TAILQ_FIRST(&s->by_beat)) != NULL && p->beat + interval <= s->now) {
+        p->beat = s->now;
+        TAILQ_REMOVE(&s->by_beat, p, by_beat);
+        TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
+        if ((o = peer_say(s, p, MESSAGE_BEAT)) != NULL)
+            outbox_put(&s->outbox, o);
+    }
+}
+
+static void
+drop_silent(struct scheduler *s)
+{
+    int64_t limit = (int64_t)s->config.lost_ms * 1000;
+    struct peer *p;
+    char text[80];
+
+    while ((p = TAILQ_FIRST(&s->by_heard)) != NULL && p->heard + limit <= s->now - s->stopped) {
+        snprintf(text, sizeof(text), "silent for %g s", (double)s->config.lost_ms / 1e3);
+        s->lost += p->worker != NULL;
+        peer_last_words(s, p->id, MESSAGE_BYE, text);
+        peer_gone(s, p, text);
+    }
+}
+
+static void
+drop_doomed(struct scheduler *s)
+{
+    struct peer *p, *next;
+
+    s->dooming = false;
+    HASH_ITER (hh, s->peers, p, next) {
+        if (!p->doomed)
+            continue;
+        peer_last_words(s, p->id, MESSAGE_BYE, "the broker ran out of memory");
+        peer_gone(s, p, "the broker ran out of memory");
+    }
+}
+
+static void
+tell_grid(struct scheduler *s)
+{
+    struct outgoing *o;
+    struct client *c;
+
+    s->grid_changed = false;
+    s->grid_at = s->now + GRID_US;
+    TAILQ_FOREACH(c, &s->clients, link) {
+        if ((o = peer_say(s, c->peer, MESSAGE_GRID)) == NULL)
+            continue;
+        o->m.grid = (struct message_grid){.workers = (uint32_t)s->nworkers,
+                                          .slots = (uint32_t)s->slots};
+        outbox_put(&s->outbox, o);
+    }
+}
+
+void
+grid_changed(struct scheduler *s)
+{
+    s->grid_changed = true;
+}
+
+void
+peers_tick(struct scheduler *s)
+{
+    drop_silent(s);
+    if (s->dooming)
+        drop_doomed(s);
+    beat(s);
+    if (s->grid_changed && s->now >= s->grid_at)
+        tell_grid(s);
+}
+
+int64_t
+peers_deadline(const struct scheduler *s)
+{
+    const struct peer *heard = TAILQ_FIRST(&s->by_heard), *beaten = TAILQ_FIRST(&s->by_beat);
+    int64_t deadline = s->grid_changed ? s->grid_at : CLOCK_NEVER, at;
+
+    if (s->dooming)
+        return s->now;
+    if (heard != NULL) {
+        at = heard->heard + s->stopped + (int64_t)s->config.lost_ms * 1000;
+        deadline = at < deadline ? at : deadline;
+    }
+    if (beaten != NULL) {
+        at = beaten->beat + (int64_t)s->config.beat_ms * 1000;
+        deadline = at < deadline ? at : deadline;
+    }
+    return deadline;
+}

@@ -1,0 +1,26 @@
+/* peers.h - who is there: hello and goodbye, signs of life, and messages to a peer. */
+#ifndef LADLE_PEERS_H
+#define LADLE_PEERS_H
+
+#include "state.h"
+
+struct peer *peer_find(const struct scheduler *s, uint32_t id);
+/* 0, or -1 with s->why: the peer got a REFUSED, and is not known. */
+int peer_hello(struct scheduler *s, uint32_t id, const struct message_hello *m);
+/* It sent something: it lives. */
+void peer_heard(struct scheduler *s, struct peer *p);
+/* Forget it: a worker's tasks run elsewhere, `why` tells the clients of those that cannot; a
+ * client's are cancelled. */
+void peer_gone(struct scheduler *s, struct peer *p, const char *why);
+
+/* A message to it, to be put out by the caller. NULL: ENOMEM, and the next tick lets go of the peer,
+ * since it would miss something. */
+struct outgoing *peer_say(struct scheduler *s, struct peer *p, enum message_type type);
+/* The last message to somebody who is not known (any more): REFUSED or BYE. */
+void peer_last_words(struct scheduler *s, uint32_t id, enum message_type type, const char *text);
+
+void peers_tick(struct scheduler *s); /* beats, and who was silent too long */
+int64_t peers_deadline(const struct scheduler *s);
+void grid_changed(struct scheduler *s);
+
+#endif

@@ -1,0 +1,480 @@
+#include "results.h"
+
+#include "clients.h"
+#include "endings.h"
+#include "jobs.h"
+#include "leases.h"
+#include "peers.h"
+#include "programs.h"
+#include "queues.h"
+#include "revoking.h"
+#include "roster.h"
+#include "workers.h"
+
+#include <assert.h>
+#include <string.h>
+
+static int
+broke(struct scheduler *s, const char *what)
+{
+    snprintf(s->why, sizeof(s->why), "%s", what);
+    return -1;
+}
+
+static struct lease *
+lease_of(struct scheduler *s, const struct worker *w, uint64_t id)
+{
+    struct lease *l = lease_find(s, id);
+
+    return l != NULL && l->worker == w ? l : NULL;
+}
+
+/* ---- results ------------------------------------------------------------------------------------
+ */
+
+struct arrival { /* a RESULTS message, and where its tasks are */
+    struct worker *worker;
+    struct lease *lease; /* NULL: it is over */
+    struct chunk *chunk;
+    const struct message_results *m;
+    uint32_t base; /* offset in the chunk of its first item */
+};
+
+/* Sizes and outcomes of items, in one blob: the message's own are only borrowed. */
+static int
+copy_sides(struct outgoing *o, struct columns *to)
+{
+    size_t sizes = to->sizes == NULL ? 0 : to->count * sizeof(*to->sizes);
+    size_t outcomes = 0;
+    struct blob *side;
+
+    for (uint32_t i = 0; to->outcomes != NULL && i < to->count && outcomes == 0; i++)
+        outcomes = to->outcomes[i] != OUTCOME_DONE ? to->count : 0;
+    if (outcomes == 0)
+        to->outcomes = NULL;
+    if (sizes + outcomes == 0)
+        return 0;
+    if ((side = blob_new(sizes + outcomes)) == NULL)
+        return -1;
+    o->keeps[OUTGOING_KEEPS - 1] = side;
+    if (sizes > 0) {
+        memcpy(side->bytes, to->sizes, sizes);
+        to->sizes = (const uint32_t *)(const void *)side->bytes;
+    }
+    if (outcomes > 0) {
+        memcpy(side->bytes + sizes, to->outcomes, outcomes);
+        to->outcomes = side->bytes + sizes;
+    }
+    return 0;
+}
+
+/* Items [from, from + count) of the message, at `at` in its data, go to the client. */
+static void
+deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t count, size_t at)
+{
+    const struct message_results *m = a->m;
+    struct job *j = a->chunk->job;
+    struct outgoing *o = peer_say(s, j->client->peer, MESSAGE_RESULTS);
+    int64_t since = a->lease != NULL ? a->lease->since : s->now;
+    struct columns part;
+
+    if (o == NULL)
+        return;
+    part = columns_part(&m->columns, from, count, at);
+    if (copy_sides(o, &part) != 0) {
+        outbox_drop(&s->outbox, o);
+        j->client->peer->doomed = s->dooming = true;
+        return;
+    }
+    outgoing_keep(o, part.data);
+    outgoing_keep(o, a->worker->name);
+    o->m.results =
+        (struct message_results){.job = j->id,
+                                 .first = m->first + from,
+                                 .attempt = m->attempt,
+                                 .worker = words(a->worker->name),
+                                 .run_us = m->columns.count == count
+                                               ? m->run_us
+                                               : (uint64_t)((double)m->run_us * count /
+                                                            m->columns.count),
+                                 .wait_us = (uint64_t)(since - a->chunk->accepted),
+                                 .columns = part};
+    job_announce(s, j);
+    client_deliver(s, j->client, o, part.length + (uint64_t)count * TASK_COST);
+}
+
+static void
+count_outcomes(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t count)
+{
+    const uint8_t *outcomes = a->m->columns.outcomes;
+    struct job *j = a->chunk->job;
+    uint32_t done = count, cancelled = 0;
+
+    for (uint32_t i = from; outcomes != NULL && i < from + count; i++) {
+        done -= outcomes[i] != OUTCOME_DONE;
+        cancelled += outcomes[i] == OUTCOME_CANCELLED;
+    }
+    j->done += done;
+    s->done += done;
+    j->cancelled += cancelled;
+    s->cancelled += cancelled;
+    j->failed += count - done - cancelled;
+    s->failed += count - done - cancelled;
+    a->worker->done += done;
+    a->worker->failed += count - done;
+}
+
+/* Items [from, to), none of which has an outcome yet, get theirs. */
+static void
+settle(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to, size_t at)
+{
+    deliver(s, a, from, to - from, at);
+    count_outcomes(s, a, from, to - from);
+    leases_lose(s, a->chunk, a->base + from, a->base + to, a->lease);
+    job_tasks_ended(s, a->chunk, a->base + from, a->base + to);
+}
+
+enum verdict { SETTLED, AGAIN, LATE };
+
+/* Does this outcome end the task? */
+static enum verdict
+judge(const struct arrival *a, uint32_t item)
+{
+    const struct job *j = a->chunk->job;
+    enum outcome o = a->m->columns.outcomes == NULL ? OUTCOME_DONE : a->m->columns.outcomes[item];
+    bool retry = (o == OUTCOME_CRASHED || (o == OUTCOME_FAILED && j->spec->retry_failed)) &&
+                 !j->spec->once;
+
+    /* A lease that is over speaks for itself only: what went wrong there, another attempt may yet
+     * do. */
+    if (a->lease == NULL)
+        return o == OUTCOME_DONE || (o == OUTCOME_FAILED && !retry) ? SETTLED : LATE;
+    if (retry && a->lease->range->attempt - a->lease->range->losses <= j->spec->retries)
+        return AGAIN;
+    return SETTLED;
+}
+
+/* One more attempt, in a slice of its own. False if there is no memory for it: then it has ended. */
+static bool
+again(struct scheduler *s, const struct arrival *a, uint32_t item)
+{
+    struct lease *l = a->lease;
+    uint32_t offset = a->base + item, begin, end;
+    struct range as = *l->range;
+
+    as.offset = offset;
+    as.count = 1;
+    as.at = lease_at(l, offset);
+    as.attempt++;
+    as.alone = true;
+    if (!lease_next(l, offset, offset + 1, &begin, &end)) {
+        s->late++; /* it was given back, and is somebody else's */
+        return true;
+    }
+    if (!lease_release(s, l, offset, offset + 1))
+        return false;
+    if (job_requeue(s, a->chunk, &as)) {
+        s->retries++;
+        return true;
+    }
+    a->chunk->job->ready++; /* settle() finds it there */
+    return false;
+}
+
+/* Items [from, to), none of which has an outcome yet. */
+static void
+take_run(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to)
+{
+    const struct columns *c = &a->m->columns;
+    size_t at = columns_length(c, 0, from);
+
+    while (from < to) {
+        enum verdict v = judge(a, from);
+        uint32_t end = from + 1;
+        size_t length;
+
+        /* Without outcomes all are the same; what is to be run again goes one by one. */
+        if (c->outcomes == NULL)
+            end = to;
+        while (v != AGAIN && end < to && judge(a, end) == v)
+            end++;
+        length = columns_length(c, from, end - from);
+        if (v == LATE)
+            s->late += end - from;
+        else if (v == SETTLED || !again(s, a, from))
+            settle(s, a, from, end, at);
+        at += length;
+        from = end;
+    }
+}
+
+static void
+take_items(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to)
+{
+    const uint8_t *outcomes = a->m->columns.outcomes;
+
+    while (from < to) {
+        uint32_t live = chunk_live_from(a->chunk, a->base + from, a->base + to) - a->base;
+        uint32_t end = chunk_ended_from(a->chunk, a->base + live, a->base + to) - a->base;
+
+        for (uint32_t i = from; i < live; i++) /* that a cancelled task says so is no surprise */
+            s->late += outcomes == NULL || outcomes[i] != OUTCOME_CANCELLED;
+        if (live < end)
+            take_run(s, a, live, end);
+        from = end;
+    }
+}
+
+/* How long did they run? */
+static void
+measure(struct scheduler *s, const struct arrival *a)
+{
+    const struct message_results *m = a->m;
+    struct function *f = a->chunk->job->function;
+    struct worker *w = a->worker;
+    double mean = estimate_each(&f->estimate), ratio;
+
+    if (a->lease == NULL || m->columns.count == 0)
+        return;
+    w->progress = a->lease->heard = s->now;
+    if (mean > 0) {
+        ratio = (double)m->run_us / m->columns.count / mean;
+        ratio = ratio < 0.25 ? 0.25 : ratio > 4 ? 4 : ratio;
+        w->speed += (ratio - w->speed) / 16;
+    }
+    estimate_add(&f->estimate, m->run_us, m->columns.count, a->lease->given, s->config.slice_us);
+}
+
+/* Results of a lease that is over may be the first for their tasks all the same. */
+static void
+late_results(struct scheduler *s, struct worker *w, const struct message_results *m)
+{
+    struct job *j = job_find(s, m->job);
+    uint64_t index = m->first, last = m->first + m->columns.count;
+
+    if (j == NULL || !worker_knows(s, w, j)) {
+        s->late += m->columns.count;
+        return;
+    }
+    while (index < last) {
+        size_t at = job_chunk_at(j, index);
+        struct arrival a = {.worker = w, .m = m};
+        uint64_t end;
+
+        while (at < j->chunks_end && j->chunks[at].chunk == NULL)
+            at++;
+        if (at == j->chunks_end || j->chunks[at].first >= last)
+            break;
+        a.chunk = chunk_ref(j->chunks[at].chunk);
+        if (a.chunk->first > index) {
+            s->late += a.chunk->first - index;
+            index = a.chunk->first;
+        }
+        end = a.chunk->first + a.chunk->count;
+        end = end < last ? end : last;
+        /* Negative if the chunk starts behind the message; the sums come out right. */
+        a.base = (uint32_t)(m->first - a.chunk->first);
+        take_items(s, &a, (uint32_t)(index - m->first), (uint32_t)(end - m->first));
+        chunk_unref(a.chunk);
+        index = end;
+    }
+    s->late += last - index;
+    queue_update(s, j);
+    deadline_update(s, j);
+    (void)job_finish(s, j);
+}
+
+static int
+results(struct scheduler *s, struct worker *w, const struct message_results *m)
+{
+    struct lease *l = lease_of(s, w, m->lease);
+    struct arrival a = {.worker = w, .lease = l, .m = m};
+    uint64_t offset;
+    struct job *j;
+
+    if (m->first > UINT64_MAX - m->columns.count)
+        return broke(s, "results of tasks that cannot be");
+    if (l == NULL) {
+        late_results(s, w, m);
+        return 0;
+    }
+    j = l->chunk->job;
+    offset = m->first - l->chunk->first;
+    if (j->number != m->job || m->first < l->chunk->first || offset < l->offset ||
+        offset + m->columns.count > l->offset + l->given)
+        return broke(s, "results of tasks that were not in the slice");
+    a.chunk = chunk_ref(l->chunk);
+    a.base = (uint32_t)offset;
+    measure(s, &a);
+    take_items(s, &a, 0, m->columns.count);
+    if (l->left == 0)
+        lease_free(s, l);
+    else
+        worker_update(s, w);
+    chunk_unref(a.chunk);
+    queue_update(s, j);
+    deadline_update(s, j);
+    (void)job_finish(s, j);
+    return 0;
+}
+
+/* ---- given back ---------------------------------------------------------------------------------
+ */
+
+static uint32_t
+give_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
+{
+    struct range as = *l->range;
+    uint32_t begin, end, count = 0;
+
+    while (from < to && lease_next(l, from, to, &begin, &end)) {
+        as.offset = begin;
+        as.count = end - begin;
+        as.at = lease_at(l, begin);
+        if (lease_release(s, l, begin, end)) {
+            if (!job_requeue(s, l->chunk, &as)) {
+                l->chunk->job->ready += end - begin;
+                end_tasks(s, l->chunk, begin, end,
+                          &(struct ending){.outcome = OUTCOME_LOST,
+                                           .text = "the broker was out of memory"});
+            }
+            count += end - begin;
+        }
+        from = end;
+    }
+    return count;
+}
+
+static int
+returned(struct scheduler *s, struct worker *w, const struct message_returned *m)
+{
+    struct lease *l = lease_of(s, w, m->lease);
+    uint32_t count = 0;
+    uint64_t offset;
+    struct job *j = NULL;
+
+    if (l != NULL && m->count > 0) {
+        j = l->chunk->job;
+        offset = m->first - l->chunk->first;
+        if (m->first < l->chunk->first || offset < l->offset ||
+            offset + m->count > l->offset + l->given)
+            return broke(s, "tasks given back that were not in the slice");
+        if (m->why == RETURNED_PROGRAM)
+            program_failed(s, w, j->program, "the program cannot start there");
+        count = give_back(s, l, (uint32_t)offset, (uint32_t)offset + m->count);
+        if (l->left == 0)
+            lease_free(s, l);
+    }
+    revoke_answered(s, w, m->lease, count);
+    if (j != NULL)
+        (void)job_finish(s, j);
+    return 0;
+}
+
+/* ---- passed on to the client --------------------------------------------------------------------
+ */
+
+/* The lease if this task of it has not ended; else NULL. */
+static struct lease *
+running(struct scheduler *s, const struct worker *w, uint64_t id, uint64_t index)
+{
+    struct lease *l = lease_of(s, w, id);
+    uint32_t offset, begin, end;
+
+    if (l == NULL || index < l->chunk->first || index - l->chunk->first >= l->chunk->count)
+        return NULL;
+    offset = (uint32_t)(index - l->chunk->first);
+    return lease_next(l, offset, offset + 1, &begin, &end) ? l : NULL;
+}
+
+static void
+pass_on_index(struct scheduler *s, struct worker *w, const struct message *m)
+{
+    uint64_t id = m->type == MESSAGE_RUNNING    ? m->running.lease
+                  : m->type == MESSAGE_PROGRESS ? m->progress.lease
+                                                : m->partial.lease;
+    uint64_t index = m->type == MESSAGE_RUNNING    ? m->running.index
+                     : m->type == MESSAGE_PROGRESS ? m->progress.index
+                                                   : m->partial.index;
+    struct lease *l = running(s, w, id, index);
+    struct outgoing *o;
+    struct job *j;
+
+    if (l == NULL)
+        return;
+    j = l->chunk->job;
+    /* They do not count in the window: a client that reads slowly goes without. */
+    if (j->client->peer->backlog > j->client->window ||
+        (o = peer_say(s, j->client->peer, m->type)) == NULL)
+        return;
+    o->m = *m;
+    if (m->type == MESSAGE_RUNNING) {
+        outgoing_keep(o, w->name);
+        o->m.running.job = j->id;
+        o->m.running.lease = 0;
+        o->m.running.worker = words(w->name);
+    } else if (m->type == MESSAGE_PROGRESS) {
+        o->m.progress.job = j->id;
+        o->m.progress.lease = 0;
+    } else {
+        outgoing_keep(o, m->partial.columns.data);
+        o->m.partial.job = j->id;
+        o->m.partial.lease = 0;
+        o->m.partial.columns.sizes = NULL;
+        o->m.partial.columns.size = (uint32_t)m->partial.columns.length;
+        o->m.partial.columns.outcomes = NULL;
+    }
+    outbox_put(&s->outbox, o);
+}
+
+static void
+pass_on_output(struct scheduler *s, struct worker *w, const struct message_output *m)
+{
+    struct job *j = job_find(s, m->job);
+    struct outgoing *o;
+
+    /* What a task prints is the first that a client does without if it reads slowly. */
+    if (j == NULL || !worker_knows(s, w, j) || j->client->paused)
+        return;
+    if ((o = peer_say(s, j->client->peer, MESSAGE_OUTPUT)) == NULL)
+        return;
+    outgoing_keep(o, m->columns.data);
+    outgoing_keep(o, w->name);
+    o->m.output = *m;
+    o->m.output.job = j->id;
+    o->m.output.worker = words(w->name);
+    o->m.output.columns.sizes = NULL;
+    o->m.output.columns.size = (uint32_t)m->columns.length;
+    o->m.output.columns.outcomes = NULL;
+    outbox_put(&s->outbox, o);
+}
+
+int
+worker_input(struct scheduler *s, struct worker *w, const struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_RESULTS:
+        return results(s, w, &m->results);
+    case MESSAGE_RETURNED:
+        return returned(s, w, &m->returned);
+    case MESSAGE_DRAINING:
+        worker_drain(s, w);
+        return 0;
+    case MESSAGE_RUNNING:
+    case MESSAGE_PROGRESS:
+    case MESSAGE_PARTIAL:
+        pass_on_index(s, w, m);
+        return 0;
+    case MESSAGE_OUTPUT:
+        pass_on_output(s, w, &m->output);
+        return 0;
+    case MESSAGE_PROGRAM_WANTED:
+        program_wanted(s, w, &m->program_wanted);
+        return 0;
+    case MESSAGE_PROGRAM_FAILED:
+        program_failed_message(s, w, &m->program_failed);
+        return 0;
+    default:
+        return broke(s, "a message that is not for workers to send");
+    }
+}

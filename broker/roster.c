@@ -1,0 +1,185 @@
+#include "roster.h"
+
+#include "demands.h"
+#include "endings.h"
+#include "jobs.h"
+#include "leases.h"
+#include "notices.h"
+#include "peers.h"
+#include "programs.h"
+#include "workers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names --------------------------------------------------------------------------------------
+ */
+
+static struct worker *
+by_name(const struct scheduler *s, const char *name)
+{
+    struct worker *w;
+
+    HASH_FIND(by_name, s->workers_by_name, name, strlen(name), w);
+    return w;
+}
+
+/* "node", or "node-2" if there is one already, ... */
+static struct blob *
+unique_name(struct scheduler *s, const struct message_hello *m)
+{
+    const char *wish = m->name[0] != '\0' ? m->name : m->host[0] != '\0' ? m->host : "worker";
+    struct worker *first = by_name(s, wish);
+    char name[LIMIT_NAME + 1];
+
+    if (first == NULL)
+        return sentence("%.*s", LIMIT_NAME, wish);
+    do {
+        /* Those that came later had the lower numbers: no need to try them again. */
+        snprintf(name, sizeof(name), "%.*s-%u", LIMIT_NAME - 12, wish, ++first->namesakes + 1);
+    } while (by_name(s, name) != NULL);
+    return sentence("%s", name);
+}
+
+static struct blob *
+join_names(const struct message_hello *m)
+{
+    size_t size = 1;
+    struct blob *b;
+    char *at;
+
+    for (uint32_t i = 0; i < m->nnames; i++)
+        size += strlen(m->names[i]) + 1;
+    if ((b = blob_new(size)) == NULL)
+        return NULL;
+    at = (char *)b->bytes;
+    *at = '\0';
+    for (uint32_t i = 0; i < m->nnames; i++) {
+        at = stpcpy(at, m->names[i]);
+        at = stpcpy(at, ",");
+    }
+    return b;
+}
+
+/* ---- coming -------------------------------------------------------------------------------------
+ */
+
+static void
+release(struct scheduler *s, struct worker *w)
+{
+    offer_leave(s, w);
+    programs_forget_worker(s, w);
+    blob_unref(w->name);
+    blob_unref(w->host);
+    blob_unref(w->machine);
+    blob_unref(w->labels);
+    blob_unref(w->names);
+    free(w);
+}
+
+struct worker *
+worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+
+    if (w == NULL)
+        return NULL;
+    w->peer = p;
+    w->number = s->next_worker++;
+    w->slots = m->slots;
+    w->window = m->window > 0 ? m->window : WINDOW_WORKER;
+    w->speed = 1;
+    w->place = PLACE_NONE;
+    w->load = -1;
+    w->progress = s->now;
+    TAILQ_INIT(&w->leases);
+    LIST_INIT(&w->knows);
+    w->name = unique_name(s, m);
+    w->host = blob_ref(p->host);
+    w->machine = sentence("%.*s", LIMIT_NAME, m->machine);
+    w->labels = sentence("%s", m->labels);
+    w->names = join_names(m);
+    if (w->name == NULL || w->machine == NULL || w->labels == NULL || w->names == NULL ||
+        offer_join(s, w) != 0) {
+        release(s, w);
+        return NULL;
+    }
+    HASH_ADD_KEYPTR(by_name, s->workers_by_name, words(w->name), strlen(words(w->name)), w);
+    if (w->by_name.tbl == NULL) {
+        release(s, w);
+        return NULL;
+    }
+    TAILQ_INSERT_TAIL(&s->workers, w, link);
+    s->nworkers++;
+    s->slots += w->slots;
+    grid_changed(s);
+    notices_recheck(s);
+    return w;
+}
+
+/* ---- going --------------------------------------------------------------------------------------
+ */
+
+static void
+lose_lease(struct scheduler *s, struct lease *l, const char *why)
+{
+    struct job *j = l->chunk->job;
+    struct range *r = l->range;
+    uint32_t from = l->low, begin, end;
+    struct ending e = {.outcome = OUTCOME_LOST, .attempt = r->attempt, .worker = l->worker->name};
+    struct blob *text;
+    bool last = false;
+
+    if (!j->spec->once && r->losses + 1 < LOSSES_MAX) {
+        s->retries += l->left;
+        lease_requeue(s, l);
+        return;
+    }
+    text = j->spec->once ? sentence("the worker was lost (%s), and the task may run only once", why)
+                         : sentence("the worker was lost (%s), as were those of %u attempts before",
+                                    why, r->losses);
+    e.text = words(text);
+    while (!last && lease_next(l, from, l->high, &begin, &end)) {
+        last = l->left == end - begin; /* then the lease goes with them */
+        end_tasks(s, l->chunk, begin, end, &e);
+        from = end;
+    }
+    blob_unref(text);
+    (void)job_finish(s, j);
+}
+
+static void
+leave_grid(struct scheduler *s, struct worker *w)
+{
+    if (w->draining)
+        return;
+    s->nworkers--;
+    s->slots -= w->slots;
+    grid_changed(s);
+}
+
+void
+worker_free_lost(struct scheduler *s, struct worker *w, const char *why)
+{
+    struct lease *l;
+
+    leave_grid(s, w);
+    offer_drain(s, w); /* it is given nothing while its leases go */
+    /* From the last one: what was handed over first becomes ready first. */
+    while ((l = TAILQ_LAST(&w->leases, lease_list)) != NULL)
+        lose_lease(s, l, why);
+    while (!LIST_EMPTY(&w->knows))
+        knowledge_free(s, LIST_FIRST(&w->knows));
+    HASH_DELETE(by_name, s->workers_by_name, w);
+    TAILQ_REMOVE(&s->workers, w, link);
+    release(s, w);
+    notices_recheck(s);
+}
+
+void
+worker_drain(struct scheduler *s, struct worker *w)
+{
+    leave_grid(s, w);
+    offer_drain(s, w);
+    notices_recheck(s);
+}

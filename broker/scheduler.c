@@ -1,0 +1,270 @@
+#include "clients.h"
+#include "endings.h"
+#include "functions.h"
+#include "jobs.h"
+#include "matching.h"
+#include "notices.h"
+#include "peers.h"
+#include "programs.h"
+#include "results.h"
+#include "revoking.h"
+#include "status.h"
+#include "workers.h"
+
+#include "deadlines.h"
+
+#include <stdlib.h>
+
+#define SLICE_US 25000
+#define LATE_US 500000 /* called so much later than asked for: the process was stopped */
+
+/* ---- life ---------------------------------------------------------------------------------------
+ */
+
+static void
+set_config(struct scheduler *s, const struct scheduler_config *config)
+{
+    struct scheduler_config *c = &s->config;
+
+    *c = *config;
+    if (c->software == NULL)
+        c->software = "";
+    if (c->client_window == 0)
+        c->client_window = WINDOW_CLIENT;
+    if (c->beat_ms == 0)
+        c->beat_ms = BEAT_MS;
+    if (c->lost_ms == 0)
+        c->lost_ms = c->beat_ms * BEATS_MISSED;
+    if (c->slice_us == 0)
+        c->slice_us = SLICE_US;
+}
+
+struct scheduler *
+scheduler_new(const struct scheduler_config *config, int64_t now)
+{
+    struct scheduler *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    set_config(s, config);
+    s->now = s->started = now;
+    s->grid_at = now;
+    s->revoke_at = CLOCK_NEVER;
+    s->next_job = s->next_lease = s->next_worker = 1;
+    TAILQ_INIT(&s->by_heard);
+    TAILQ_INIT(&s->by_beat);
+    TAILQ_INIT(&s->clients);
+    TAILQ_INIT(&s->workers);
+    TAILQ_INIT(&s->jobs);
+    TAILQ_INIT(&s->unused_ranges);
+    TAILQ_INIT(&s->functions);
+    TAILQ_INIT(&s->active);
+    TAILQ_INIT(&s->announce);
+    TAILQ_INIT(&s->waiting);
+    for (int i = 0; i < BUCKETS; i++)
+        TAILQ_INIT(&s->loaded[i]);
+    outbox_init(&s->outbox);
+    if (programs_init(s) != 0) {
+        scheduler_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void
+scheduler_free(struct scheduler *s)
+{
+    struct peer *p, *next;
+    struct range *r;
+
+    if (s == NULL)
+        return;
+    HASH_ITER (hh, s->peers, p, next) {
+        if (p->client != NULL)
+            peer_gone(s, p, "");
+    }
+    HASH_ITER (hh, s->peers, p, next) {
+        peer_gone(s, p, "");
+    }
+    functions_free(s);
+    programs_free(s);
+    outbox_clear(&s->outbox);
+    while ((r = TAILQ_FIRST(&s->unused_ranges)) != NULL) {
+        TAILQ_REMOVE(&s->unused_ranges, r, link);
+        free(r);
+    }
+    free(s->deadlines);
+    free(s->worker_rows);
+    free(s->job_rows);
+    free(s);
+}
+
+/* ---- in -----------------------------------------------------------------------------------------
+ */
+
+/* Time in which this process did not run says nothing about its peers. */
+static void
+arrive(struct scheduler *s, int64_t now)
+{
+    int64_t due = peers_deadline(s);
+
+    outbox_return(&s->outbox);
+    if (due < s->now)
+        due = s->now;
+    if (due != CLOCK_NEVER && now - due > LATE_US)
+        s->stopped += now - due;
+    if (now > s->now)
+        s->now = now;
+}
+
+static void
+want_status(struct scheduler *s, struct peer *p, const struct message_status_wanted *m)
+{
+    struct outgoing *o = peer_say(s, p, MESSAGE_STATUS_WANTED); /* filled in when it goes out */
+
+    if (o == NULL)
+        return;
+    o->m.status_wanted = *m;
+    outbox_put(&s->outbox, o);
+}
+
+static int
+known_input(struct scheduler *s, struct peer *p, const struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_BEAT:
+        return 0;
+    case MESSAGE_BYE:
+        peer_gone(s, p, "it said goodbye");
+        return 0;
+    case MESSAGE_STATUS_WANTED:
+        want_status(s, p, &m->status_wanted);
+        return 0;
+    default:
+        break;
+    }
+    if (p->client != NULL)
+        return client_input(s, p->client, m);
+    if (p->worker != NULL)
+        return worker_input(s, p->worker, m);
+    snprintf(s->why, sizeof(s->why), "a message that is not for operators to send");
+    return -1;
+}
+
+int
+scheduler_input(struct scheduler *s, uint32_t peer, const struct message *m, int64_t now)
+{
+    struct peer *p;
+
+    arrive(s, now);
+    p = peer_find(s, peer);
+    if (m->type == MESSAGE_HELLO)
+        return peer_hello(s, peer, &m->hello);
+    if (p == NULL) {
+        /* One that we forgot: it starts over. */
+        if (m->type != MESSAGE_BYE)
+            peer_last_words(s, peer, MESSAGE_BYE, "say hello first");
+        return 0;
+    }
+    peer_heard(s, p);
+    if (known_input(s, p, m) == 0)
+        return 0;
+    s->cut++;
+    peer_last_words(s, peer, MESSAGE_REFUSED, s->why);
+    peer_gone(s, p, "it broke the protocol");
+    return -1;
+}
+
+const char *
+scheduler_why(const struct scheduler *s)
+{
+    return s->why;
+}
+
+void
+scheduler_gone(struct scheduler *s, uint32_t peer, int64_t now)
+{
+    struct peer *p;
+
+    arrive(s, now);
+    if ((p = peer_find(s, peer)) == NULL)
+        return;
+    s->lost += p->worker != NULL && !p->worker->draining;
+    peer_gone(s, p, "its connection ended");
+}
+
+void
+scheduler_backlog(struct scheduler *s, uint32_t peer, uint64_t bytes)
+{
+    struct peer *p = peer_find(s, peer);
+
+    outbox_return(&s->outbox);
+    if (p == NULL || p->backlog == bytes)
+        return;
+    p->backlog = bytes;
+    if (p->worker != NULL)
+        worker_update(s, p->worker);
+    if (p->client != NULL)
+        client_update(s, p->client);
+}
+
+void
+scheduler_count_cut(struct scheduler *s)
+{
+    s->cut++;
+}
+
+/* ---- time ---------------------------------------------------------------------------------------
+ */
+
+void
+scheduler_tick(struct scheduler *s, int64_t now)
+{
+    struct job *j;
+
+    arrive(s, now);
+    peers_tick(s);
+    deadlines_expire(s);
+    while ((j = TAILQ_FIRST(&s->announce)) != NULL)
+        job_announce(s, j);
+    notices_tick(s);
+    if (s->match || s->now >= s->revoke_at) {
+        match_pass(s);
+        revoke_pass(s);
+    }
+}
+
+int64_t
+scheduler_deadline(const struct scheduler *s)
+{
+    int64_t deadline = peers_deadline(s), at = notices_deadline(s);
+    const struct job *j = deadlines_first(s);
+
+    if (s->match || !TAILQ_EMPTY(&s->announce))
+        return s->now;
+    deadline = at < deadline ? at : deadline;
+    deadline = s->revoke_at < deadline ? s->revoke_at : deadline;
+    return j != NULL && j->deadline < deadline ? j->deadline : deadline;
+}
+
+/* ---- out ----------------------------------------------------------------------------------------
+ */
+
+bool
+scheduler_output(struct scheduler *s, uint32_t *peer, struct message *m)
+{
+    struct outgoing *o;
+
+    while ((o = outbox_take(&s->outbox)) != NULL) {
+        if (!o->last && peer_find(s, o->peer) == NULL)
+            continue; /* gone meanwhile */
+        *peer = o->peer;
+        *m = o->m;
+        if (o->m.type == MESSAGE_STATUS_WANTED) {
+            m->type = MESSAGE_STATUS;
+            status_fill(s, &o->m.status_wanted, &m->status);
+        }
+        return true;
+    }
+    return false;
+}

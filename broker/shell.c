@@ -1,0 +1,551 @@
+#include "shell.h"
+
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../base/poller.h"
+#include "../client/ladle.h"
+#include "bindings.h"
+#include "routes.h"
+#include "scheduler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum {
+    TURN_MESSAGES = 256, /* read in one turn of the loop, ... */
+    TURN_US = 2000,      /* ... or for so long: then timers and sending have their turn */
+    REFUSED_US = 250000, /* from a refusal to the end of the connection: time to read it */
+    READ_US = 100000,    /* for what a lost peer had sent before */
+    RETRY_US = 10000,    /* for full pipes, whose wake-up another call may have eaten */
+    LOG_LINES = 50,      /* about peers, in a second */
+    LINGER_MS = 500,
+};
+#define MONITOR "inproc://monitor"
+
+struct shell {
+    void *context, *router, *monitor;
+    struct poller *poller;
+    struct watch router_watch, monitor_watch, signal_watch;
+    struct scheduler *scheduler;
+    struct arena *in, *out;
+    struct routes routes;
+    bool stop;
+    unsigned lines; /* about peers, since lines_from */
+    int64_t lines_from;
+    unsigned nendpoints;
+    char (*endpoints)[BINDING_SIZE];
+};
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+/* A storm of peers must not become a storm of lines. */
+static bool
+may_log(struct shell *s, int64_t now)
+{
+    if (now - s->lines_from >= 1000000) {
+        if (s->lines > LOG_LINES)
+            log_warn("and %u more such lines about peers", s->lines - LOG_LINES);
+        s->lines = 0;
+        s->lines_from = now;
+    }
+    return s->lines++ < LOG_LINES;
+}
+
+static const char *
+label(const struct route *r)
+{
+    return r->label[0] != '\0' ? r->label : "a peer that did not say hello";
+}
+
+static void
+note_hello(struct route *r, const struct message_hello *h)
+{
+    static const char *const roles[] = {
+        [ROLE_NONE] = "peer",         [ROLE_CLIENT] = "client",     [ROLE_WORKER] = "worker",
+        [ROLE_EXECUTOR] = "executor", [ROLE_OPERATOR] = "operator",
+    };
+
+    snprintf(r->label, sizeof(r->label), "%s %.64s (pid %llu on %.64s)",
+             roles[h->role <= ROLE_OPERATOR ? h->role : ROLE_NONE], h->name,
+             (unsigned long long)h->pid, h->host);
+    r->is_operator = h->role == ROLE_OPERATOR;
+}
+
+/* ---- ends of connections ------------------------------------------------------------------- */
+
+/* It broke the protocol, or cannot be served: its connection ends, nothing else does. */
+static void
+cut(struct shell *s, struct route *r, const char *why, int64_t now)
+{
+    if (may_log(s, now))
+        log_warn("cut %s: %s", label(r), why);
+    scheduler_count_cut(s->scheduler);
+    routes_condemn(&s->routes, r, now + REFUSED_US);
+}
+
+static void
+lose(struct shell *s, struct route *r, int64_t now)
+{
+    routes_ended(&s->routes, r, now + READ_US);
+}
+
+static void
+remove_route(struct shell *s, struct route *r, int64_t now)
+{
+    if (r->joined && !r->is_operator && may_log(s, now))
+        log_info("%s %s", label(r), r->said_bye ? "left" : "is gone: its connection ended");
+    scheduler_gone(s->scheduler, r->number, now);
+    routes_remove(&s->routes, r);
+}
+
+/* ---- sending ------------------------------------------------------------------------------- */
+
+static void
+send_message(struct shell *s, struct route *r, const struct message *m, int64_t now)
+{
+    struct frames f;
+
+    if (frames_encode(s->out, m, &f) != 0 || routes_send(&s->routes, r, &f) != 0) {
+        if (errno == EHOSTUNREACH) {
+            lose(s, r, now);
+            return;
+        }
+        /* A conversation with a hole cannot go on; on a new connection it can. */
+        scheduler_gone(s->scheduler, r->number, now);
+        cut(s, r, errno == ENOBUFS ? "it reads too slowly" : "out of memory", now);
+        return;
+    }
+    if (r->waiting > 0)
+        scheduler_backlog(s->scheduler, r->number, r->waiting);
+}
+
+static void
+refuse(struct shell *s, struct route *r, const char *why, int64_t now)
+{
+    struct message m = {.type = MESSAGE_REFUSED, .text = why};
+
+    scheduler_gone(s->scheduler, r->number, now);
+    send_message(s, r, &m, now);
+    if (r->state == ROUTE_OPEN)
+        cut(s, r, why, now);
+}
+
+static void
+note_output(struct shell *s, struct route *r, const struct message *m, int64_t now)
+{
+    if (m->type == MESSAGE_WELCOME) {
+        r->joined = true;
+        if (!r->is_operator && may_log(s, now))
+            log_info("%s joined%s%s", label(r), m->welcome.name[0] != '\0' ? " as " : "",
+                     m->welcome.name);
+    } else if (m->type == MESSAGE_BYE && r->joined && may_log(s, now)) {
+        log_warn("%s is given up: %s", label(r), m->text);
+    } else if (m->type == MESSAGE_REFUSED && r->state == ROUTE_OPEN && may_log(s, now)) {
+        log_warn("refused %s: %s", label(r), m->text);
+    }
+    if (m->type == MESSAGE_BYE || m->type == MESSAGE_REFUSED)
+        r->joined = false;
+}
+
+static void
+perform(struct shell *s, int64_t now)
+{
+    struct message m;
+    uint32_t number;
+
+    while (scheduler_output(s->scheduler, &number, &m)) {
+        struct route *r = routes_find(&s->routes, number);
+
+        if (r == NULL || (r->state != ROUTE_OPEN && m.type != MESSAGE_REFUSED))
+            continue;
+        note_output(s, r, &m, now);
+        send_message(s, r, &m, now);
+        if (m.type == MESSAGE_REFUSED)
+            routes_condemn(&s->routes, r, now + REFUSED_US);
+    }
+}
+
+static void
+flush(struct shell *s, int64_t now)
+{
+    struct route *r, *next;
+
+    for (r = TAILQ_FIRST(&s->routes.waiting); r != NULL; r = next) {
+        size_t before = r->waiting;
+
+        next = TAILQ_NEXT(r, by_wait);
+        if (routes_flush(&s->routes, r) != 0)
+            lose(s, r, now);
+        else if (r->waiting != before)
+            scheduler_backlog(s->scheduler, r->number, r->waiting);
+    }
+}
+
+/* ---- receiving ----------------------------------------------------------------------------- */
+
+static void
+input(struct shell *s, struct route *r, zmq_msg_t *header, struct blob *data, int64_t now)
+{
+    const char *why = NULL;
+    struct message m;
+
+    if (wire_decode(s->in, zmq_msg_data(header), zmq_msg_size(header), data, &m, &why) != 0) {
+        refuse(s, r, errno == EPROTO && why != NULL ? why : "the broker is out of memory", now);
+        return;
+    }
+    if (m.type == MESSAGE_HELLO)
+        note_hello(r, &m.hello);
+    else if (m.type == MESSAGE_BYE)
+        r->said_bye = true;
+    if (scheduler_input(s->scheduler, r->number, &m, now) != 0)
+        cut(s, r, scheduler_why(s->scheduler), now); /* its REFUSED is among the outputs */
+}
+
+/* 1 if there was a message, 0 if there is none, -1 if the socket is broken. */
+static int
+receive(struct shell *s, int64_t now)
+{
+    zmq_msg_t id, header;
+    struct blob *data = NULL;
+    struct route *r;
+    int rc, error;
+
+    zmq_msg_init(&id);
+    zmq_msg_init(&header);
+    rc = frames_receive(s->router, &id, &header, &data);
+    error = errno;
+    if (rc == 0)
+        goto out;
+    if (rc < 0 && error != EPROTO && error != ENOMEM)
+        goto out;
+    if ((r = routes_sender(&s->routes, &id, &header, now)) == NULL) {
+        scheduler_count_cut(s->scheduler);
+        rc = 1;
+        goto out;
+    }
+    if (r->state != ROUTE_CONDEMNED) {
+        if (rc < 0)
+            refuse(s, r,
+                   error == ENOMEM ? "the broker is out of memory"
+                                   : "a message is a header and at most one data frame, both "
+                                     "within their limits",
+                   now);
+        else
+            input(s, r, &header, data, now);
+    }
+    rc = 1;
+out:
+    blob_unref(data);
+    zmq_msg_close(&id);
+    zmq_msg_close(&header);
+    errno = error;
+    return rc;
+}
+
+static int
+receive_all(struct shell *s, int64_t now)
+{
+    struct route *r, *next;
+    int rc = 1;
+
+    for (int i = 0; i < TURN_MESSAGES && rc > 0 && !(i % 16 == 15 && clock_us() - now > TURN_US);
+         i++)
+        rc = receive(s, now);
+    if (rc < 0)
+        return errno == EINTR ? 0 : -1;
+    if (rc > 0)
+        return 0;
+    /* Nothing is left to be read: so it is of those whose connection had ended. */
+    for (r = TAILQ_FIRST(&s->routes.timed); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, by_time);
+        if (r->state == ROUTE_ENDED)
+            remove_route(s, r, now);
+    }
+    return 0;
+}
+
+static void
+read_monitor(struct shell *s, int64_t now)
+{
+    zmq_msg_t m;
+
+    zmq_msg_init(&m);
+    for (int i = 0; i < TURN_MESSAGES && zmq_msg_recv(&m, s->monitor, ZMQ_DONTWAIT) >= 0; i++) {
+        uint16_t event = 0;
+        int32_t value = -1;
+
+        if (zmq_msg_size(&m) >= 6 && zmq_msg_more(&m)) {
+            memcpy(&event, zmq_msg_data(&m), 2);
+            memcpy(&value, (const char *)zmq_msg_data(&m) + 2, 4);
+        }
+        while (zmq_msg_more(&m) && zmq_msg_recv(&m, s->monitor, ZMQ_DONTWAIT) >= 0)
+            continue; /* the endpoint */
+        if (event == ZMQ_EVENT_DISCONNECTED)
+            routes_fd_ended(&s->routes, value, now);
+        else if (event == ZMQ_EVENT_ACCEPT_FAILED && may_log(s, now))
+            log_warn("cannot accept a connection: %s", strerror(value));
+    }
+    zmq_msg_close(&m);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+static void
+probe(struct shell *s, struct route *r, int64_t now)
+{
+    struct message beat = {.type = MESSAGE_BEAT};
+
+    routes_probed(&s->routes, r, now);
+    if (r->waiting > 0) { /* a beat would only queue behind it */
+        if (routes_flush(&s->routes, r) != 0)
+            lose(s, r, now);
+        return;
+    }
+    send_message(s, r, &beat, now);
+}
+
+static void
+timers(struct shell *s, int64_t now)
+{
+    struct route *r, *next;
+
+    if (s->routes.sweep_at <= now)
+        routes_sweep(&s->routes, now);
+    if (s->routes.due > now)
+        return;
+    for (r = TAILQ_FIRST(&s->routes.timed); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, by_time);
+        if (r->probe_at <= now)
+            probe(s, r, now);
+        if (r->end_at > now)
+            continue;
+        if (r->state == ROUTE_ENDED)
+            remove_route(s, r, now);
+        else
+            routes_shut(&s->routes, r, now);
+    }
+    routes_settle(&s->routes);
+}
+
+static int
+events(void *socket)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+
+    zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
+    return events;
+}
+
+static int64_t
+deadline(struct shell *s, int64_t now)
+{
+    int64_t at = scheduler_deadline(s->scheduler);
+
+    if (!TAILQ_EMPTY(&s->routes.waiting) && at > now + RETRY_US)
+        at = now + RETRY_US;
+    if (at > s->routes.due)
+        at = s->routes.due;
+    if (at > s->routes.sweep_at)
+        at = s->routes.sweep_at;
+    /* ZMQ_FD tells of changes only: what is there already must be asked for before each sleep. */
+    if (((events(s->router) | events(s->monitor)) & ZMQ_POLLIN) != 0)
+        at = 0;
+    return at;
+}
+
+int
+shell_run(struct shell *s)
+{
+    int64_t now;
+
+    while (!s->stop) {
+        now = clock_us();
+        if (poller_wait(s->poller, clock_poll_timeout(deadline(s, now), now)) < 0)
+            return -1;
+        now = clock_us();
+        read_monitor(s, now);
+        if (receive_all(s, now) != 0)
+            return -1;
+        timers(s, now);
+        flush(s, now);
+        scheduler_tick(s->scheduler, now);
+        perform(s, now);
+    }
+    return 0;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------ */
+
+static void
+woken(void *arg, uint32_t ready)
+{
+    (void)arg; /* every turn looks at all there is */
+    (void)ready;
+}
+
+static void
+on_signal(void *arg, uint32_t ready)
+{
+    struct shell *s = arg;
+    struct signalfd_siginfo info;
+
+    (void)ready;
+    while (read(s->signal_watch.fd, &info, sizeof(info)) == sizeof(info)) {
+        log_info("stopping: %s", sigdescr_np((int)info.ssi_signo));
+        s->stop = true;
+    }
+}
+
+static int
+watch(struct shell *s, struct watch *w, int fd, void (*ready)(void *, uint32_t))
+{
+    *w = (struct watch){.fd = fd, .ready = ready, .arg = s};
+    return fd < 0 ? -1 : poller_watch(s->poller, w, EPOLLIN);
+}
+
+static int
+zmq_fd(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof(fd);
+
+    return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) == 0 ? fd : -1;
+}
+
+static int
+open_sockets(struct shell *s)
+{
+    const int one = 1, zero = 0, backlog = 1024;
+    const int wanted = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_ACCEPT_FAILED;
+
+    if ((s->context = zmq_ctx_new()) == NULL ||
+        (s->router = zmq_socket(s->context, ZMQ_ROUTER)) == NULL ||
+        frames_configure(s->router) != 0 ||
+        zmq_setsockopt(s->router, ZMQ_ROUTER_MANDATORY, &one, sizeof(one)) != 0 ||
+        zmq_setsockopt(s->router, ZMQ_BACKLOG, &backlog, sizeof(backlog)) != 0)
+        return -1;
+    /* Unbounded: with a full pipe, the I/O thread would wait for the one that waits for it. */
+    if (zmq_socket_monitor(s->router, MONITOR, wanted) != 0 ||
+        (s->monitor = zmq_socket(s->context, ZMQ_PAIR)) == NULL ||
+        zmq_setsockopt(s->monitor, ZMQ_RCVHWM, &zero, sizeof(zero)) != 0 ||
+        zmq_setsockopt(s->monitor, ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||
+        zmq_connect(s->monitor, MONITOR) != 0)
+        return -1;
+    routes_init(&s->routes, s->router);
+    return 0;
+}
+
+static int
+open_scheduler(struct shell *s)
+{
+    struct scheduler_config config = {.software = "ladle " LADLE_VERSION};
+
+    if (getrandom(&config.instance, sizeof(config.instance), 0) != sizeof(config.instance) ||
+        getrandom(&config.seed, sizeof(config.seed), 0) != sizeof(config.seed))
+        return -1;
+    if ((s->in = arena_new()) == NULL || (s->out = arena_new()) == NULL)
+        return -1;
+    return (s->scheduler = scheduler_new(&config, clock_us())) == NULL ? -1 : 0;
+}
+
+static int
+open_watches(struct shell *s)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || (s->poller = poller_new()) == NULL ||
+        (fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        return -1;
+    return watch(s, &s->signal_watch, fd, on_signal);
+}
+
+struct shell *
+shell_new(const char *const *endpoints, unsigned count, bool insecure, char *why, size_t size)
+{
+    struct shell *s;
+
+    for (unsigned i = 0; i < count; i++)
+        if (binding_check(endpoints[i], insecure, why, size) != 0)
+            return NULL;
+    if ((s = calloc(1, sizeof(*s))) == NULL)
+        goto fail;
+    s->signal_watch.fd = -1;
+    if ((s->endpoints = calloc(count, sizeof(*s->endpoints))) == NULL || open_watches(s) != 0 ||
+        open_sockets(s) != 0 || open_scheduler(s) != 0 ||
+        watch(s, &s->router_watch, zmq_fd(s->router), woken) != 0 ||
+        watch(s, &s->monitor_watch, zmq_fd(s->monitor), woken) != 0)
+        goto fail;
+    for (unsigned i = 0; i < count; i++) {
+        if (binding_bind(s->router, endpoints[i], s->endpoints[i], why, size) != 0) {
+            shell_free(s);
+            return NULL;
+        }
+        s->nendpoints++;
+    }
+    return s;
+fail:
+    snprintf(why, size, "cannot start: %s", zmq_strerror(errno));
+    shell_free(s);
+    return NULL;
+}
+
+const char *
+shell_endpoint(const struct shell *s, unsigned i)
+{
+    return s->endpoints[i];
+}
+
+static void
+say_goodbye(struct shell *s)
+{
+    struct message bye = {.type = MESSAGE_BYE, .text = "the broker stops"};
+    struct route *r, *next;
+
+    HASH_ITER (by_id, s->routes.by_id, r, next) {
+        if (r->state == ROUTE_OPEN && r->joined)
+            send_message(s, r, &bye, clock_us());
+    }
+}
+
+void
+shell_free(struct shell *s)
+{
+    const int linger = LINGER_MS;
+
+    if (s == NULL)
+        return;
+    if (s->scheduler != NULL && s->router != NULL)
+        say_goodbye(s);
+    if (s->router != NULL) {
+        routes_clear(&s->routes);
+        zmq_setsockopt(s->router, ZMQ_LINGER, &linger, sizeof(linger));
+        zmq_socket_monitor(s->router, NULL, 0);
+        zmq_close(s->router);
+    }
+    if (s->monitor != NULL)
+        zmq_close(s->monitor);
+    if (s->context != NULL)
+        zmq_ctx_term(s->context);
+    for (unsigned i = 0; i < s->nendpoints; i++)
+        binding_remove(s->endpoints[i]);
+    scheduler_free(s->scheduler);
+    arena_free(s->in);
+    arena_free(s->out);
+    poller_free(s->poller);
+    if (s->signal_watch.fd >= 0)
+        close(s->signal_watch.fd);
+    free(s->endpoints);
+    free(s);
+}

@@ -1,0 +1,368 @@
+/* state.h - what the scheduler knows; shared by its modules, private to them.
+ *
+ * A client owns jobs, a job owns chunks of inputs as they came. Every task of a chunk is in exactly
+ * one of three states: ready (in a range of its job), leased (in a lease of a worker), or ended (its
+ * bit in the chunk). The bit wins: ranges and leases may span tasks that ended by other ways, and
+ * skip them. Nothing here is allocated, visited or counted per task.
+ *
+ * Who may run what goes through two small groups: workers that have the same to offer share an
+ * `offer`, jobs that ask for the same share a `demand`. Whether they fit is looked at once per pair,
+ * not per slice.
+ */
+#ifndef LADLE_STATE_H
+#define LADLE_STATE_H
+
+#define HASH_NONFATAL_OOM 1 /* an element that could not be added has a hash handle of zeros */
+
+#include "../base/clock.h"
+#include "../proto/limits.h"
+#include "needs.h"
+#include "outbox.h"
+#include "scheduler.h"
+#include "slicing.h"
+
+#include <stdio.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#define LOSSES_MAX 10     /* that many workers died with it: LOST */
+#define LOSSES_SUSPECT 3  /* after that many it goes alone */
+#define NOTICE_US 2000000 /* how long a task waits before its client is told why */
+#define GRID_US 100000    /* least time between two GRID messages */
+#define BUCKETS 32        /* of powers of two */
+#define FUNCTIONS_KEPT 4096
+#define JOBS_MAX (1u << 20)  /* open jobs of one client */
+#define SLOTS_MAX (1u << 16) /* of one worker */
+
+TAILQ_HEAD(peer_list, peer);
+TAILQ_HEAD(worker_list, worker);
+TAILQ_HEAD(job_list, job);
+TAILQ_HEAD(range_list, range);
+TAILQ_HEAD(lease_list, lease);
+LIST_HEAD(chunk_leases, lease);
+TAILQ_HEAD(queue_list, queue);
+TAILQ_HEAD(level_list, level);
+TAILQ_HEAD(demand_list, demand);
+TAILQ_HEAD(function_list, function);
+LIST_HEAD(knowledge_list, knowledge);
+
+/* ---- tasks ------------------------------------------------------------------------------------
+ */
+
+struct chunk { /* what one INPUTS message brought, or several small ones of a job of singles */
+    struct job *job;
+    uint64_t first;
+    uint32_t count; /* tasks so far */
+    uint32_t room;  /* tasks that fit; more than `count` while it is the job's open chunk */
+    uint32_t left;  /* tasks that have not ended */
+    uint32_t refs;  /* the job's index, ranges, leases */
+    uint32_t size;  /* of an item, unless there are `sizes` */
+    struct blob *sizes;
+    struct blob *data; /* NULL once all tasks have ended */
+    size_t at, length;
+    int64_t accepted;
+    struct chunk_leases leases;
+    uint64_t ended[]; /* a bit per task */
+};
+
+struct range { /* tasks [offset, offset + count) of a chunk that are ready */
+    TAILQ_ENTRY(range) link;
+    struct chunk *chunk;
+    uint32_t offset, count;
+    size_t at;        /* of the first item, from chunk->at */
+    uint32_t attempt; /* that the next hand-over is */
+    uint16_t losses;  /* attempts before that nobody is to blame for */
+    bool alone;       /* a slice each: one of them may be poison */
+};
+
+struct lease {     /* one hand-over of a range to a worker */
+    uint64_t id;   /* first: the key of the hash */
+    struct worker *worker;
+    struct chunk *chunk;
+    struct range *range;   /* what it was cut from: becomes ready again as it is */
+    uint32_t offset, given; /* as handed over */
+    uint32_t low, high;    /* what is still with the worker lies in [low, high) of the chunk */
+    uint64_t *holes;       /* bits from `offset` on: in between, but not with the worker any more */
+    uint32_t left;         /* tasks with the worker that have not ended */
+    uint64_t bytes;        /* that those count in the worker's window */
+    double each;           /* us per task, as expected */
+    int64_t since;         /* handed over */
+    int64_t heard;         /* last result, or `since` */
+    uint32_t cpus;
+    bool revoked;          /* a REVOKE is out for it */
+    TAILQ_ENTRY(lease) link; /* in worker->leases, oldest first */
+    LIST_ENTRY(lease) beside; /* in chunk->leases */
+    UT_hash_handle hh;
+};
+
+struct chunk_slot { /* by first; NULL once all its tasks have ended */
+    uint64_t first;
+    struct chunk *chunk;
+};
+
+struct job {
+    uint64_t number; /* the scheduler's own; first: the key of the hash */
+    uint64_t id;     /* the client's */
+    struct client *client;
+    struct spec *spec;
+    struct function *function;
+    struct executable *program;
+    struct demand *demand;
+    struct queue *queue;
+    struct chunk_slot *chunks;
+    size_t chunks_at, chunks_end, chunks_room, chunks_gone;
+    struct chunk *open;        /* may still take tasks; the last one */
+    uint32_t open_room;        /* of the last one that was opened */
+    struct range_list ranges;  /* the next to go out first */
+    uint64_t next;             /* lowest index not accepted yet */
+    uint64_t ready, leased;    /* tasks */
+    uint64_t done, failed, cancelled;
+    bool ended;                /* JOB_END came */
+    bool queued;               /* in queue->jobs */
+    bool announce;             /* in s->announce: an ACCEPTED is due */
+    bool waiting;              /* in s->waiting */
+    int64_t waits_since;       /* when it got there */
+    int64_t since;             /* submitted */
+    int64_t deadline;          /* of its earliest tasks; CLOCK_NEVER */
+    size_t heap;               /* 1 + its place in s->deadlines; 0: none */
+    struct blob *notice;       /* the last one told; NULL */
+    struct knowledge_list knowers;
+    TAILQ_ENTRY(job) link;     /* s->jobs, oldest first */
+    TAILQ_ENTRY(job) of_client;
+    TAILQ_ENTRY(job) of_queue;
+    TAILQ_ENTRY(job) of_announce;
+    TAILQ_ENTRY(job) of_waiting;
+    TAILQ_ENTRY(job) of_program;
+    UT_hash_handle hh;        /* s->jobs_by_number */
+    UT_hash_handle by_id;     /* client->jobs_by_id */
+};
+
+struct function { /* what is known of a function of a program; outlives its jobs for a while */
+    struct estimate estimate;
+    unsigned refs;
+    TAILQ_ENTRY(function) link; /* s->functions while refs is 0, longest unused first */
+    UT_hash_handle hh;
+    char key[];
+};
+
+/* ---- peers ------------------------------------------------------------------------------------
+ */
+
+struct peer {
+    uint32_t id; /* first: the key of the hash */
+    enum role role;
+    uint32_t protocol;
+    uint8_t session[16];
+    int64_t heard; /* on the clock that stands while the scheduler is stopped */
+    int64_t beat;  /* when the last sign of life went to it */
+    uint64_t backlog;
+    bool doomed; /* we ran out of memory for a message to it */
+    struct blob *name, *host;
+    struct client *client; /* by role; an operator has neither */
+    struct worker *worker;
+    TAILQ_ENTRY(peer) by_heard, by_beat;
+    UT_hash_handle hh, by_session;
+};
+
+struct client {
+    struct peer *peer;
+    uint64_t window;     /* bytes of results that may be unacknowledged */
+    uint64_t sent, taken; /* bytes of results since the session began */
+    uint64_t bytes;      /* of inputs that have not ended */
+    struct outgoing_list parked; /* results over the window */
+    uint64_t parked_bytes;
+    bool paused; /* its queues are out of their demands */
+    uint64_t turn; /* when it was served last */
+    unsigned njobs;
+    struct job_list jobs;
+    struct job *jobs_by_id;
+    struct queue *queues;
+    TAILQ_ENTRY(client) link;
+};
+
+struct knowledge { /* this worker was sent this job */
+    struct {
+        uint64_t worker, job;
+    } key;
+    struct worker *worker;
+    struct job *job;
+    LIST_ENTRY(knowledge) of_worker, of_job;
+    UT_hash_handle hh;
+};
+
+struct worker {
+    uint64_t number;
+    struct peer *peer;
+    struct offer *offer;
+    struct blob *name, *host, *machine, *labels, *names;
+    uint32_t slots;
+    uint64_t window;
+    uint64_t bytes; /* of leases */
+    uint64_t busy;  /* slots' worth of leases: cpus of each */
+    uint64_t tasks; /* of leases, that have not ended */
+    double work;    /* us that those are expected to run */
+    double speed;   /* time per task here, relative to the mean: 1 */
+    unsigned nleases;
+    unsigned namesakes; /* hint for the next suffix */
+    bool draining;
+    uint64_t revoking; /* lease of the REVOKE that is out; 0 */
+    int64_t revoke_at; /* not before */
+    int64_t revoke_pause;
+    int64_t progress; /* its last result, or when it had nothing to do */
+    uint64_t done, failed;
+    struct lease_list leases;
+    struct knowledge_list knows;
+    struct job *known; /* the last one looked up */
+    struct failing *failing;
+    int place;  /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
+    int load;   /* index of the bucket in s->loaded; -1 */
+    TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
+    TAILQ_ENTRY(worker) of_place, of_load;
+    UT_hash_handle by_name;
+};
+
+#define PLACE_NONE (-1)  /* can be given nothing now */
+#define PLACE_SPARE (-2) /* all slots are busy, but there is room for more to wait */
+
+/* ---- what fits where ----------------------------------------------------------------------------
+ */
+
+struct failing { /* a program that cannot start on a worker; in order of the programs' keys */
+    struct failing *next;
+    struct executable *program;
+    struct worker *worker;
+    struct blob *text; /* why */
+    LIST_ENTRY(failing) of_program;
+};
+
+struct offer { /* workers that have the same to offer */
+    char *key; /* machine, labels, names, failing programs; the members point into copies of it */
+    char *machine;
+    struct labels *labels;
+    struct labels *names; /* of programs they have */
+    struct executable **failing;
+    size_t nfailing;
+    unsigned refs; /* workers */
+    uint32_t mask; /* of buckets that are not empty */
+    struct worker_list free[BUCKETS]; /* by free slots: [2^i, 2^(i+1)) */
+    struct worker_list spare;
+    UT_hash_handle hh;
+};
+
+struct queue { /* a client's jobs of one demand and priority */
+    struct {
+        struct demand *demand;
+        int64_t priority;
+    } key;
+    struct client *client;
+    struct level *level;
+    struct job_list jobs; /* with ready tasks, oldest first */
+    unsigned refs;        /* jobs that belong here */
+    bool linked;          /* in level->queues */
+    uint64_t turn;        /* when it was served last */
+    TAILQ_ENTRY(queue) link;
+    UT_hash_handle hh; /* client->queues */
+};
+
+struct level {
+    int64_t priority; /* first: the key */
+    struct demand *demand;
+    struct queue_list queues; /* whose turn it is first */
+    unsigned refs;
+    bool linked;
+    TAILQ_ENTRY(level) link; /* demand->levels, highest first */
+    UT_hash_handle hh;       /* demand->levels_by_priority */
+};
+
+struct demand { /* jobs that ask for the same */
+    char *key;
+    char *machine; /* "" for any */
+    char *program; /* NAME that workers must offer; "" */
+    struct executable *failing; /* set once a program failed somewhere: then it has demands of its own */
+    struct labels *needs;
+    uint32_t cpus;
+    struct offer **offers; /* that fit */
+    size_t noffers, offers_room;
+    uint64_t workers, slots; /* that fit, have `cpus` slots, and are not draining */
+    unsigned refs;           /* jobs */
+    bool active;             /* in s->active: has linked levels */
+    uint64_t blocked;        /* the pass in which it turned out that nobody has room */
+    struct level_list levels;
+    struct level *levels_by_priority;
+    TAILQ_ENTRY(demand) link;
+    UT_hash_handle hh;
+};
+
+struct executable { /* a program that jobs run */
+    char *key; /* digest, or ":" and name */
+    unsigned refs; /* jobs, failings */
+    unsigned failing;
+    LIST_HEAD(, failing) failings;
+    struct job_list jobs;
+    UT_hash_handle hh;
+};
+
+TAILQ_HEAD(client_list, client);
+
+struct relay; /* programs.c */
+
+struct scheduler {
+    struct scheduler_config config;
+    char why[256];
+    int64_t now;
+    int64_t stopped; /* time for which we were not called, in total */
+    int64_t started;
+
+    struct peer *peers, *peers_by_session;
+    struct peer_list by_heard, by_beat;
+    struct client_list clients;
+    struct worker_list workers;
+    struct worker *workers_by_name;
+    uint64_t nworkers, nclients, slots;
+    uint64_t next_worker, next_job, next_lease;
+
+    struct job_list jobs;
+    struct job *jobs_by_number;
+    uint64_t njobs;
+    struct lease *leases;
+    struct knowledge *knowledge;
+    struct function *functions_by_key;
+    struct function_list functions;
+    unsigned nfunctions; /* unused ones */
+    struct executable *programs;
+    struct demand *demands;
+    struct demand_list active;
+    struct offer *offers;
+    struct worker_list loaded[BUCKETS]; /* by work, workers with more tasks than slots */
+    uint32_t loaded_mask;
+
+    struct job_list announce, waiting;
+    struct job **deadlines; /* a heap */
+    size_t ndeadlines, deadlines_room;
+
+    struct outbox outbox;
+    struct relay *relay;
+    struct range_list unused_ranges;
+
+    uint64_t turn, pass;
+    bool match;         /* something changed since the last pass */
+    bool recheck;       /* jobs may have got stuck, or for another reason */
+    bool dooming;       /* some peer is doomed */
+    bool grid_changed;
+    int64_t grid_at;    /* not before */
+    int64_t revoke_at;  /* look again for something to revoke; CLOCK_NEVER */
+
+    /* for STATUS, since the start */
+    uint64_t accepted, done, failed, cancelled, retries, late, lost, cut, bytes;
+    struct worker_row *worker_rows;
+    struct job_row *job_rows;
+};
+
+/* FNV is slow for what is already a number: one multiplication spreads it well enough. */
+static inline unsigned
+hash_number(uint64_t key)
+{
+    return (unsigned)((key * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+#endif

@@ -1,0 +1,259 @@
+#include "workers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CANDIDATES 4 /* looked at in a list before it is given up: no search through workers */
+
+static int
+bucket_of(uint64_t n) /* n > 0 */
+{
+    int bucket = 63 - __builtin_clzll(n);
+
+    return bucket < BUCKETS ? bucket : BUCKETS - 1;
+}
+
+/* ---- places -------------------------------------------------------------------------------------
+ */
+
+static int
+place_of(const struct scheduler *s, const struct worker *w)
+{
+    struct prefetch in = {.known = true,
+                          .slice_us = s->config.slice_us,
+                          .slots = w->slots,
+                          .busy = w->busy,
+                          .work = w->work};
+
+    if (w->draining || w->peer->backlog > w->window || w->bytes >= w->window)
+        return PLACE_NONE;
+    if (w->busy < w->slots)
+        return bucket_of(w->slots - w->busy);
+    return prefetch_allowed(&in) ? PLACE_SPARE : PLACE_NONE;
+}
+
+static struct worker_list *
+list_of(struct offer *o, int place)
+{
+    return place == PLACE_SPARE ? &o->spare : &o->free[place];
+}
+
+static void
+unplace(struct worker *w)
+{
+    struct offer *o = w->offer;
+
+    if (w->place == PLACE_NONE)
+        return;
+    TAILQ_REMOVE(list_of(o, w->place), w, of_place);
+    if (w->place >= 0 && TAILQ_EMPTY(&o->free[w->place]))
+        o->mask &= ~(1u << w->place);
+    w->place = PLACE_NONE;
+}
+
+static void
+unload(struct scheduler *s, struct worker *w)
+{
+    if (w->load < 0)
+        return;
+    TAILQ_REMOVE(&s->loaded[w->load], w, of_load);
+    if (TAILQ_EMPTY(&s->loaded[w->load]))
+        s->loaded_mask &= ~(1u << w->load);
+    w->load = -1;
+}
+
+static void
+update_load(struct scheduler *s, struct worker *w)
+{
+    int load = w->tasks > w->slots && w->revoking == 0 ? bucket_of(1 + (uint64_t)w->work) : -1;
+
+    if (load == w->load)
+        return;
+    unload(s, w);
+    if (load < 0)
+        return;
+    w->load = load;
+    TAILQ_INSERT_TAIL(&s->loaded[load], w, of_load);
+    s->loaded_mask |= 1u << load;
+}
+
+void
+worker_update(struct scheduler *s, struct worker *w)
+{
+    int place;
+
+    if (w->offer == NULL)
+        return;
+    place = place_of(s, w);
+    update_load(s, w);
+    if (place == w->place)
+        return;
+    unplace(w);
+    w->place = place;
+    if (place == PLACE_NONE)
+        return;
+    TAILQ_INSERT_TAIL(list_of(w->offer, place), w, of_place);
+    if (place >= 0)
+        w->offer->mask |= 1u << place;
+    s->match = true;
+}
+
+void
+worker_served(struct scheduler *s, struct worker *w)
+{
+    int place = w->place;
+
+    worker_update(s, w);
+    if (w->place != place || place == PLACE_NONE)
+        return;
+    TAILQ_REMOVE(list_of(w->offer, place), w, of_place);
+    TAILQ_INSERT_TAIL(list_of(w->offer, place), w, of_place);
+}
+
+void
+worker_unplace(struct scheduler *s, struct worker *w)
+{
+    unplace(w);
+    unload(s, w);
+}
+
+/* ---- choosing -----------------------------------------------------------------------------------
+ */
+
+static struct worker *
+free_of_offer(const struct offer *o, uint32_t cpus, const struct worker *except)
+{
+    uint32_t mask = o->mask;
+
+    while (mask != 0) {
+        int bucket = 31 - __builtin_clz(mask);
+        struct worker *w = TAILQ_FIRST(&o->free[bucket]);
+
+        for (int i = 0; w != NULL && i < CANDIDATES; i++, w = TAILQ_NEXT(w, of_place)) {
+            if (w != except && w->slots - w->busy >= cpus)
+                return w;
+        }
+        mask &= ~(1u << bucket);
+    }
+    return NULL;
+}
+
+struct worker *
+worker_free(const struct demand *d, const struct worker *except)
+{
+    struct worker *best = NULL, *w;
+
+    for (size_t i = 0; i < d->noffers; i++) {
+        w = free_of_offer(d->offers[i], d->cpus, except);
+        if (w != NULL && (best == NULL || w->place > best->place))
+            best = w;
+    }
+    return best;
+}
+
+struct worker *
+worker_spare(const struct demand *d)
+{
+    struct worker *w;
+
+    for (size_t i = 0; i < d->noffers; i++) {
+        w = TAILQ_FIRST(&d->offers[i]->spare);
+        for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
+            if (w->slots >= d->cpus)
+                return w;
+        }
+        /* A task of several slots may wait for them where others still run. */
+        for (int b = 0; d->cpus > 1 && b < BUCKETS; b++) {
+            w = TAILQ_FIRST(&d->offers[i]->free[b]);
+            for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
+                if (w->slots >= d->cpus)
+                    return w;
+            }
+        }
+    }
+    return NULL;
+}
+
+bool
+worker_prefetches(const struct scheduler *s, const struct worker *w, const struct job *j)
+{
+    const struct function *f = j->function;
+    struct prefetch in = {.each = worker_each(w, f),
+                          .known = estimate_known(&f->estimate),
+                          .slice_us = s->config.slice_us,
+                          .slots = w->slots,
+                          .busy = w->busy,
+                          .work = w->work};
+
+    if (w->bytes >= w->window)
+        return false;
+    /* Else a task of several slots would wait for ever behind those of one. */
+    if (j->demand->cpus > 1 && w->busy <= w->slots && w->busy > w->slots - j->demand->cpus)
+        return true;
+    return !j->spec->once && prefetch_allowed(&in);
+}
+
+double
+worker_each(const struct worker *w, const struct function *f)
+{
+    return estimate_each(&f->estimate) * w->speed;
+}
+
+/* ---- who was sent which job ---------------------------------------------------------------------
+ */
+
+static struct knowledge *
+find(struct scheduler *s, const struct worker *w, const struct job *j)
+{
+    struct knowledge key = {.key = {.worker = w->number, .job = j->number}}, *k;
+    unsigned hash = hash_number(w->number * 0x9e3779b97f4a7c15u ^ j->number);
+
+    HASH_FIND_BYHASHVALUE(hh, s->knowledge, &key.key, sizeof(key.key), hash, k);
+    return k;
+}
+
+struct knowledge *
+knowledge_new(struct scheduler *s, struct worker *w, struct job *j)
+{
+    struct knowledge *k = calloc(1, sizeof(*k));
+    unsigned hash = hash_number(w->number * 0x9e3779b97f4a7c15u ^ j->number);
+
+    if (k == NULL)
+        return NULL;
+    k->key.worker = w->number;
+    k->key.job = j->number;
+    k->worker = w;
+    k->job = j;
+    HASH_ADD_BYHASHVALUE(hh, s->knowledge, key, sizeof(k->key), hash, k);
+    if (k->hh.tbl == NULL) {
+        free(k);
+        return NULL;
+    }
+    LIST_INSERT_HEAD(&w->knows, k, of_worker);
+    LIST_INSERT_HEAD(&j->knowers, k, of_job);
+    w->known = j;
+    return k;
+}
+
+void
+knowledge_free(struct scheduler *s, struct knowledge *k)
+{
+    if (k->worker->known == k->job)
+        k->worker->known = NULL;
+    LIST_REMOVE(k, of_worker);
+    LIST_REMOVE(k, of_job);
+    HASH_DELETE(hh, s->knowledge, k);
+    free(k);
+}
+
+bool
+worker_knows(struct scheduler *s, struct worker *w, struct job *j)
+{
+    if (w->known == j)
+        return true;
+    if (find(s, w, j) == NULL)
+        return false;
+    w->known = j;
+    return true;
+}

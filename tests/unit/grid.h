@@ -1,0 +1,52 @@
+/* grid.h - a scheduler under test: peers that say what the test wants, and a tape of all that it
+ * answers. */
+#ifndef LADLE_TEST_GRID_H
+#define LADLE_TEST_GRID_H
+
+#include "../../broker/scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+struct grid {
+    struct scheduler *scheduler;
+    int64_t now;
+    char tape[1 << 16];
+    size_t length;
+    bool beats; /* also on the tape; else left out */
+};
+
+int grid_setup(void **state);
+int grid_setup_with(void **state, const struct scheduler_config *config);
+int grid_teardown(void **state); /* checks the invariants first */
+
+int grid_say(struct grid *g, uint32_t peer, const struct message *m);
+/* Time passes in small steps; peers that were heard stay alive only if `alive`. */
+void grid_pass(struct grid *g, int64_t us);
+void grid_tick(struct grid *g);
+/* All that came out since the last call, after one tick: lines of "peer: message". */
+#define grid_expect(g, text) assert_string_equal(grid_tape(g), text)
+const char *grid_tape(struct grid *g);
+void grid_forget(struct grid *g); /* what came out so far is not of interest */
+
+void grid_client(struct grid *g, uint32_t peer);
+void grid_worker(struct grid *g, uint32_t peer, const char *name, uint32_t slots);
+void grid_worker_with(struct grid *g, uint32_t peer, const char *name, uint32_t slots,
+                      const char *machine, const char *labels);
+void grid_beat(struct grid *g, uint32_t peer);
+void grid_job(struct grid *g, uint32_t peer, uint64_t job, const struct spec *spec);
+struct spec grid_spec(void); /* function "square" of program "d", 2 retries */
+void grid_inputs(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count);
+void grid_end(struct grid *g, uint32_t peer, uint64_t job, uint64_t total);
+void grid_cancel(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint64_t count);
+/* `outcomes` is a digit per task, or NULL: all are DONE. */
+int grid_results(struct grid *g, uint32_t peer, uint64_t lease, uint64_t job, uint64_t first,
+                 uint32_t count, uint64_t run_us, const char *outcomes);
+int grid_returned(struct grid *g, uint32_t peer, uint64_t lease, uint64_t first, uint32_t count,
+                  enum returned why);
+
+#endif

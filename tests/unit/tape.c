@@ -1,0 +1,152 @@
+#include "tape.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static int
+head(const struct message *m, char *text, size_t size)
+{
+    return snprintf(text, size, "%s", message_name(m->type));
+}
+
+static void
+outcomes(const struct columns *c, char *text, size_t size)
+{
+    size_t at = 0;
+
+    if (c->outcomes == NULL)
+        return;
+    at += (size_t)snprintf(text, size, " outcomes=");
+    for (uint32_t i = 0; i < c->count && at + 1 < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%u", c->outcomes[i]);
+}
+
+static void
+describe_work(const struct message *m, char *at, size_t size)
+{
+    switch (m->type) {
+    case MESSAGE_JOB:
+        snprintf(at, size, " %" PRIu64 " %s", m->job.job, m->job.spec->function);
+        break;
+    case MESSAGE_INPUTS:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 "+%u", m->inputs.job, m->inputs.first,
+                 m->inputs.columns.count);
+        break;
+    case MESSAGE_SLICE:
+        snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64 "+%u attempt=%u", m->slice.lease,
+                 m->slice.job, m->slice.first, m->slice.columns.count, m->slice.attempt);
+        break;
+    case MESSAGE_REVOKE:
+        snprintf(at, size, " %" PRIu64 " count=%u", m->revoke.lease, m->revoke.count);
+        break;
+    case MESSAGE_RETURNED:
+        snprintf(at, size, " %" PRIu64 " %" PRIu64 "+%u why=%d", m->returned.lease,
+                 m->returned.first, m->returned.count, (int)m->returned.why);
+        break;
+    case MESSAGE_RESULTS:
+        size -= (size_t)snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64
+                                           "+%u attempt=%u",
+                                 m->results.lease, m->results.job, m->results.first,
+                                 m->results.columns.count, m->results.attempt);
+        outcomes(&m->results.columns, at + strlen(at), size);
+        break;
+    default:
+        break;
+    }
+}
+
+static void
+describe_news(const struct message *m, char *at, size_t size)
+{
+    switch (m->type) {
+    case MESSAGE_WELCOME:
+        snprintf(at, size, " %s workers=%u slots=%u", m->welcome.name, m->welcome.workers,
+                 m->welcome.slots);
+        break;
+    case MESSAGE_REFUSED:
+    case MESSAGE_BYE:
+        snprintf(at, size, ": %s", m->text);
+        break;
+    case MESSAGE_ACCEPTED:
+        snprintf(at, size, " job=%" PRIu64 " below=%" PRIu64, m->range.job, m->range.first);
+        break;
+    case MESSAGE_CANCEL:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 "+%" PRIu64, m->range.job, m->range.first,
+                 m->range.count);
+        break;
+    case MESSAGE_JOB_END:
+        snprintf(at, size, " %" PRIu64 " total=%" PRIu64, m->job_end.job, m->job_end.total);
+        break;
+    case MESSAGE_TAKEN:
+        snprintf(at, size, " %" PRIu64, m->taken.bytes);
+        break;
+    case MESSAGE_ENDED:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 "+%" PRIu64 " %s attempt=%u %s: %s",
+                 m->ended.job, m->ended.first, m->ended.count, outcome_name(m->ended.outcome),
+                 m->ended.attempt, m->ended.worker, m->ended.text);
+        break;
+    case MESSAGE_NOTICE:
+        snprintf(at, size, " job=%" PRIu64 ": %s", m->notice.job, m->notice.text);
+        break;
+    case MESSAGE_GRID:
+        snprintf(at, size, " workers=%u slots=%u", m->grid.workers, m->grid.slots);
+        break;
+    default:
+        break;
+    }
+}
+
+static void
+describe_more(const struct message *m, char *at, size_t size)
+{
+    switch (m->type) {
+    case MESSAGE_HELLO:
+        snprintf(at, size, " role=%d %s slots=%u", (int)m->hello.role, m->hello.name,
+                 m->hello.slots);
+        break;
+    case MESSAGE_RUNNING:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 " attempt=%u", m->running.job,
+                 m->running.index, m->running.attempt);
+        break;
+    case MESSAGE_PROGRESS:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 " %" PRIu64 "/%" PRIu64, m->progress.job,
+                 m->progress.index, m->progress.done, m->progress.total);
+        break;
+    case MESSAGE_PARTIAL:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 " bytes=%zu", m->partial.job,
+                 m->partial.index, m->partial.columns.length);
+        break;
+    case MESSAGE_OUTPUT:
+        snprintf(at, size, " job=%" PRIu64 " %s bytes=%zu", m->output.job, m->output.worker,
+                 m->output.columns.length);
+        break;
+    case MESSAGE_PROGRAM_WANTED:
+        snprintf(at, size, " %s at=%" PRIu64, m->program_wanted.digest, m->program_wanted.offset);
+        break;
+    case MESSAGE_PROGRAM_PART:
+        snprintf(at, size, " %s at=%" PRIu64 " bytes=%zu of=%" PRIu64 " %s", m->program_part.digest,
+                 m->program_part.offset, m->program_part.columns.length, m->program_part.size,
+                 m->program_part.text);
+        break;
+    case MESSAGE_PROGRAM_FAILED:
+        snprintf(at, size, " %s: %s", m->program_failed.digest, m->program_failed.text);
+        break;
+    case MESSAGE_STATUS:
+        snprintf(at, size, " workers=%u rows=%u jobs=%u", m->status.workers, m->status.nworker_rows,
+                 m->status.njob_rows);
+        break;
+    default:
+        break;
+    }
+}
+
+void
+tape_describe(const struct message *m, char *text, size_t size)
+{
+    int length = head(m, text, size);
+
+    describe_work(m, text + length, size - (size_t)length);
+    describe_news(m, text + length, size - (size_t)length);
+    describe_more(m, text + length, size - (size_t)length);
+}
