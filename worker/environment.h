@@ -1,0 +1,14 @@
+/* environment.h - what executors find in their environment. */
+#ifndef LADLE_ENVIRONMENT_H
+#define LADLE_ENVIRONMENT_H
+
+/* Ours, with LADLE_EXECUTOR=1, LADLE_WORKER=`worker`, and `library` (NULL: nothing) at the end of
+ * LD_LIBRARY_PATH. NULL with ENOMEM; to be given to environment_free(). */
+char **environment_new(const char *worker, const char *library);
+void environment_free(char **envp);
+
+/* Where this installation has its libraries, colon-separated: beside the folder of the running
+ * program. NULL if there are none; to be given to free(). */
+char *environment_libraries(void);
+
+#endif

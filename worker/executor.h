@@ -1,0 +1,58 @@
+/* executor.h - one executor: its process, its socket, its board, and what it prints.
+ *
+ * Events are told through callbacks, from the poller's: they may call process_send(), _hang_up()
+ * and _signal(), but not process_free().
+ */
+#ifndef LADLE_EXECUTOR_H
+#define LADLE_EXECUTOR_H
+
+#include "../base/poller.h"
+#include "../proto/board.h"
+#include "../proto/message.h"
+
+struct process;
+struct arena;
+
+struct process_events {
+    void (*message)(void *arg, unsigned number, const struct message *m);
+    void (*output)(void *arg, unsigned number, int stream, const char *bytes, size_t size);
+    void (*gone)(void *arg, unsigned number); /* it has ended: call process_finish() soon */
+};
+
+struct process_config {
+    struct poller *poller;
+    struct arena *arena; /* for one message at a time */
+    const struct process_events *events;
+    void *arg;
+    unsigned number;
+    const char *path;
+    const char *arguments; /* argv, each ended by NUL; none: the path alone */
+    size_t arguments_size;
+    char *const *envp;
+    const char *directory; /* to run in; NULL: this process's own */
+    bool hold;
+};
+
+/* NULL with errno: ENOEXEC, ENOENT, EACCES ... speak of the program, others of this machine. */
+struct process *process_start(const struct process_config *config);
+
+struct board *process_board(struct process *p);
+const char *process_directory(const struct process *p);
+void process_send(struct process *p, const struct message *m);
+void process_hang_up(struct process *p);
+void process_signal(struct process *p, int signal); /* SIGKILL: to its whole group */
+void process_hold(struct process *p, bool hold);    /* with true, read no messages */
+/* Once per turn of the loop; returns when it wants to be called again. */
+int64_t process_tick(struct process *p, int64_t now);
+
+/* After `gone`: tells all that it still sent or printed, and how it ended. */
+struct process_end {
+    char cause[256]; /* "killed by signal 11 (Segmentation fault)" */
+    char words[1024];
+    bool killed, clean;
+};
+void process_finish(struct process *p, struct process_end *end);
+/* Kills it first, if it has not ended. */
+void process_free(struct process *p);
+
+#endif

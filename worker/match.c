@@ -1,0 +1,383 @@
+/* match.c - who runs what: pieces to executors, and tasks from busy executors to idle ones. */
+#include "state.h"
+
+#include "../base/clock.h"
+#include "../proto/limits.h"
+
+#include <assert.h>
+#include <string.h>
+
+static unsigned
+cpus_of(const struct runner *r, const struct piece *p)
+{
+    unsigned cpus = p->job->spec->cpus;
+
+    return cpus < 1 ? 1 : cpus > r->slots ? r->slots : cpus;
+}
+
+void
+executor_end(struct runner *r, struct executor *e)
+{
+    assert(e->nwork == 0);
+    if (e->state == EXECUTOR_STARTING)
+        e->code->starting--;
+    e->state = EXECUTOR_ENDING;
+    r->hands->hang_up(r->arg, e->number);
+}
+
+void
+executor_finish(struct runner *r, struct executor *e, unsigned i, int64_t now)
+{
+    assert(i < e->nwork);
+    runner_drop(r, e->work[i].piece);
+    if (i == 0)
+        e->work[0] = e->work[1];
+    e->nwork--;
+    if (e->nwork > 0) {
+        e->work[0].since = now;
+        return;
+    }
+    r->used -= e->cpus;
+    e->state = EXECUTOR_IDLE;
+    e->since = now;
+    if (e->doomed || (r->tasks_per_executor > 0 && e->tasks >= r->tasks_per_executor)) {
+        e->kill_at = e->kill_at < now + r->grace_us ? e->kill_at : now + r->grace_us;
+        executor_end(r, e);
+    }
+}
+
+/* ---- giving -----------------------------------------------------------------------------------
+ */
+
+static void
+introduce(struct runner *r, struct executor *e, struct runner_job *job)
+{
+    uint8_t bit = (uint8_t)(1u << e->number % 8);
+    struct message m = {.type = MESSAGE_JOB, .job = {job->id, job->spec}};
+
+    if (job->known[e->number / 8] & bit)
+        return;
+    job->known[e->number / 8] |= bit;
+    r->hands->send(r->arg, e->number, &m);
+}
+
+/* How many tasks of a piece it may get at once. */
+static uint32_t
+allowance(const struct runner *r, const struct executor *e, const struct piece *p)
+{
+    uint32_t most = e->board->attached ? p->count : 1;
+
+    if (r->tasks_per_executor > 0 && r->tasks_per_executor - e->tasks < most)
+        most = (uint32_t)(r->tasks_per_executor - e->tasks);
+    return most;
+}
+
+/* Give it the piece, or what it may get of it. Returns the rest, which stays in its place in the
+ * queue; NULL if there is none. */
+static struct piece *
+give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
+{
+    uint32_t most = allowance(r, e, p);
+    struct piece *rest = NULL;
+    struct message m;
+
+    assert(most > 0 && e->nwork < 2);
+    if (most < p->count) {
+        if ((rest = piece_cut(p, most)) == NULL)
+            return NULL; /* when there is memory again */
+        rest->job->pieces++;
+        TAILQ_INSERT_AFTER(&r->queue, p, rest, next);
+    }
+    TAILQ_REMOVE(&r->queue, p, next);
+    introduce(r, e, p->job);
+    e->work[e->nwork++] = (struct work){p, ++e->last_lease, now};
+    if (e->state == EXECUTOR_IDLE) {
+        e->state = EXECUTOR_BUSY;
+        e->cpus = cpus_of(r, p);
+        r->used += e->cpus;
+    }
+    board_offer(e->board, e->last_lease, p->count);
+    piece_slice(p, e->last_lease, p->job->id, &m);
+    r->hands->send(r->arg, e->number, &m);
+    return rest;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------
+ */
+
+static struct executor *
+find_idle(struct runner *r, const struct code *code)
+{
+    /* The first one: so the last ones are idle for longest, and make room for other programs. */
+    for (unsigned i = 0; i < r->nexecutors; i++)
+        if (r->executors[i].state == EXECUTOR_IDLE && r->executors[i].code == code)
+            return &r->executors[i];
+    return NULL;
+}
+
+/* Room for one more process: end one of another program that has been idle for longest. */
+static bool
+make_room(struct runner *r, const struct code *code, int64_t now)
+{
+    struct executor *oldest = NULL;
+    unsigned alive = 0;
+
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        struct executor *e = &r->executors[i];
+
+        alive += e->state != EXECUTOR_NONE && e->state != EXECUTOR_ENDING;
+        if (e->state == EXECUTOR_IDLE && e->code != code &&
+            (oldest == NULL || e->since < oldest->since))
+            oldest = e;
+    }
+    if (alive < r->slots)
+        return true;
+    if (oldest == NULL)
+        return false;
+    oldest->kill_at = now + r->grace_us;
+    executor_end(r, oldest);
+    return true;
+}
+
+static bool
+start(struct runner *r, struct code *code, int64_t now)
+{
+    struct executor *e = NULL;
+    const char *why = NULL;
+    struct board *board;
+
+    if (now < r->retry_at || !make_room(r, code, now))
+        return false;
+    for (unsigned i = 0; i < r->nexecutors && e == NULL; i++)
+        if (r->executors[i].state == EXECUTOR_NONE)
+            e = &r->executors[i];
+    if (e == NULL)
+        return false; /* until one of those that are ending is gone */
+    board = r->hands->start(r->arg, e->number, &code->spec->program, &why);
+    if (board == NULL && why != NULL) {
+        runner_code_failed(r, code, why, false);
+        return false;
+    }
+    if (board == NULL) {
+        r->retry_us = r->retry_us == 0 ? 100000 : r->retry_us < 5000000 ? 2 * r->retry_us : 5000000;
+        r->retry_at = now + r->retry_us;
+        return false;
+    }
+    r->retry_us = 0;
+    r->retry_at = 0;
+    *e = (struct executor){.number = e->number,
+                           .state = EXECUTOR_STARTING,
+                           .code = code,
+                           .board = board,
+                           .since = now,
+                           .term_at = CLOCK_NEVER,
+                           .kill_at = CLOCK_NEVER};
+    code->starting++;
+    return true;
+}
+
+void
+runner_warm(struct runner *r, unsigned count, int64_t now)
+{
+    struct code *code = r->codes;
+
+    assert(r->local && code != NULL);
+    for (unsigned i = 0; i < count && i < r->slots; i++)
+        if (!start(r, code, now))
+            return;
+}
+
+/* ---- taking back ------------------------------------------------------------------------------
+ */
+
+struct piece *
+executor_take(struct runner *r, struct executor *e, unsigned i, uint32_t most)
+{
+    struct work *w = &e->work[i];
+    struct piece *p = w->piece, *taken;
+    uint32_t limit;
+
+    if (!e->board->attached || board_take_back(e->board, w->lease, most, &limit) == 0)
+        return NULL;
+    /* What was taken back cannot be offered again: if it cannot be cut off, the executor ends. */
+    if (limit >= p->count || limit < p->done) {
+        executor_kill(r, e, "wrote where it must not: on the board of its executor");
+        return NULL;
+    }
+    if ((taken = piece_cut(p, limit)) == NULL) {
+        executor_kill(r, e, "out of memory on its worker");
+        return NULL;
+    }
+    taken->job->pieces++;
+    return taken;
+}
+
+static void
+finish_emptied(struct runner *r, struct executor *e, int64_t now)
+{
+    for (unsigned i = e->nwork; i-- > 0;)
+        if (e->work[i].piece->done == e->work[i].piece->count)
+            executor_finish(r, e, i, now);
+}
+
+void
+executor_take_back(struct runner *r, struct executor *e, int64_t now)
+{
+    struct piece *p;
+
+    for (unsigned i = e->nwork; i-- > 0;)
+        if ((p = executor_take(r, e, i, UINT32_MAX)) != NULL)
+            runner_enqueue(r, p, true);
+    finish_emptied(r, e, now);
+}
+
+/* ---- stealing ---------------------------------------------------------------------------------
+ */
+
+static int64_t
+mean_us_x16(const struct executor *e, int64_t now)
+{
+    const struct work *w = &e->work[0];
+    const struct runner_job *job = w->piece->job;
+    uint32_t offset, begun = w->piece->count - board_unstarted(e->board, w->lease);
+    int64_t started, mean = job->mean_ns * 16 / 1000;
+
+    if (mean == 0)
+        mean = (now - w->since) * 16 / (begun > 0 ? begun : 1);
+    /* What has been running for long says that the mean is no guide here. */
+    if (board_running(e->board, w->lease, &offset, &started) && offset >= w->piece->done &&
+        started >= w->since && (now - started) * 16 > mean)
+        mean = (now - started) * 16;
+    return mean;
+}
+
+/* The executor of the program with most left to start, and in *us_p how long that takes. */
+static struct executor *
+richest(struct runner *r, const struct code *code, int64_t now, int64_t *us_p)
+{
+    struct executor *best = NULL;
+
+    *us_p = 0;
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        struct executor *e = &r->executors[i];
+        int64_t left = 0;
+
+        if (e->state != EXECUTOR_BUSY || !e->board->attached || (code != NULL && e->code != code) ||
+            e->cpus > r->slots - r->used)
+            continue;
+        for (unsigned k = 0; k < e->nwork; k++)
+            left += board_unstarted(e->board, e->work[k].lease);
+        if (left > 0 && (left = left * mean_us_x16(e, now) / 16) > *us_p) {
+            *us_p = left;
+            best = e;
+        }
+    }
+    return best;
+}
+
+static struct piece *
+steal_from(struct runner *r, struct executor *e, int64_t now)
+{
+    unsigned i = e->nwork - 1; /* all that waits behind, or half of what is at work */
+    uint32_t left = board_unstarted(e->board, e->work[i].lease);
+    struct piece *p = executor_take(r, e, i, i > 0 ? left : (left + 1) / 2);
+
+    if (p != NULL) {
+        runner_enqueue(r, p, true);
+        finish_emptied(r, e, now);
+    }
+    return p;
+}
+
+/* Slots are free and nothing is queued for them: take from the busy. */
+static void
+steal(struct runner *r, int64_t now)
+{
+    struct executor *idle, *rich;
+    struct piece *p;
+    int64_t us;
+
+    for (unsigned n = 0; n < r->slots && r->used < r->slots; n++) {
+        if ((rich = richest(r, NULL, now, &us)) == NULL || us < STEAL_US)
+            return;
+        idle = find_idle(r, rich->code);
+        if (idle == NULL) {
+            if (rich->code->starting > 0 || us < STEAL_START_US || !start(r, rich->code, now))
+                return;
+            continue; /* it steals for itself, once it is there */
+        }
+        if ((p = steal_from(r, rich, now)) == NULL)
+            return;
+        give(r, idle, p, now);
+    }
+}
+
+/* ---- the match --------------------------------------------------------------------------------
+ */
+
+static bool
+is_short(const struct piece *p)
+{
+    return p->job->mean_ns > 0 &&
+           (int64_t)(p->count - p->done) * p->job->mean_ns < PREFETCH_US * 1000LL;
+}
+
+/* A short piece waits behind a short one: then the executor need not wait for us in between. */
+static void
+prefetch(struct runner *r, int64_t now)
+{
+    struct piece *p;
+
+    if (r->tasks_per_executor > 0)
+        return;
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        struct executor *e = &r->executors[i];
+
+        if (e->state != EXECUTOR_BUSY || e->nwork != 1 || e->doomed || e->victim_lease != 0 ||
+            !e->board->attached || !is_short(e->work[0].piece))
+            continue;
+        if ((p = TAILQ_FIRST(&r->queue)) == NULL)
+            return;
+        if (p->job->code == e->code && cpus_of(r, p) == e->cpus && is_short(p))
+            give(r, e, p, now);
+    }
+}
+
+void
+runner_match(struct runner *r, int64_t now)
+{
+    unsigned free_slots;
+    struct piece *p, *after, *rest;
+    struct executor *e;
+    struct code *code;
+
+again:
+    free_slots = r->slots - r->used;
+    for (code = r->codes; code != NULL; code = code->hh.next)
+        code->reserved = 0;
+    for (p = TAILQ_FIRST(&r->queue); p != NULL && free_slots > 0; p = after) {
+        unsigned cpus = cpus_of(r, p);
+
+        code = p->job->code;
+        after = TAILQ_NEXT(p, next);
+        if (code->state != CODE_READY)
+            continue;
+        if (cpus > free_slots)
+            break; /* those behind it wait too, or it never gets its slots */
+        if ((e = find_idle(r, code)) != NULL) {
+            if ((rest = give(r, e, p, now)) != NULL)
+                after = rest;
+        } else if (code->reserved < code->starting || start(r, code, now)) {
+            code->reserved++;
+        } else if (code->state == CODE_FAILED) {
+            goto again; /* its pieces left the queue */
+        } else {
+            break;
+        }
+        free_slots -= cpus;
+    }
+    if (!TAILQ_EMPTY(&r->queue))
+        prefetch(r, now);
+    else if (r->used > 0 && r->used < r->slots)
+        steal(r, now);
+}

@@ -1,0 +1,98 @@
+#include "pieces.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct bundle { /* the columns of a slice that came */
+    unsigned refs;
+    struct columns columns;
+    uint32_t sizes[];
+};
+
+static struct bundle *
+bundle_new(const struct columns *c)
+{
+    size_t sizes = c->sizes == NULL ? 0 : c->count * sizeof(*c->sizes);
+    struct bundle *b;
+
+    if ((b = malloc(sizeof(*b) + sizes)) == NULL)
+        return NULL;
+    b->refs = 1;
+    b->columns = *c;
+    b->columns.outcomes = NULL;
+    blob_ref(c->data);
+    if (c->sizes != NULL) {
+        memcpy(b->sizes, c->sizes, sizes);
+        b->columns.sizes = b->sizes;
+    }
+    return b;
+}
+
+static void
+bundle_unref(struct bundle *b)
+{
+    if (b == NULL || --b->refs > 0)
+        return;
+    blob_unref(b->columns.data);
+    free(b);
+}
+
+struct piece *
+piece_new(struct runner_job *job, const struct message_slice *slice)
+{
+    struct piece *p;
+
+    if ((p = calloc(1, sizeof(*p))) == NULL)
+        return NULL;
+    if ((p->bundle = bundle_new(&slice->columns)) == NULL) {
+        free(p);
+        return NULL;
+    }
+    p->job = job;
+    p->lease = slice->lease;
+    p->first = slice->first;
+    p->count = slice->columns.count;
+    p->attempt = slice->attempt;
+    return p;
+}
+
+void
+piece_free(struct piece *p)
+{
+    if (p == NULL)
+        return;
+    bundle_unref(p->bundle);
+    free(p);
+}
+
+struct piece *
+piece_cut(struct piece *p, uint32_t count)
+{
+    struct piece *rest;
+
+    assert(count < p->count && count >= p->done);
+    if ((rest = malloc(sizeof(*rest))) == NULL)
+        return NULL;
+    *rest = *p;
+    rest->bundle->refs++;
+    rest->first += count;
+    rest->from += count;
+    rest->offset += columns_length(&p->bundle->columns, p->from, count);
+    rest->count -= count;
+    rest->done = 0;
+    p->count = count;
+    return rest;
+}
+
+void
+piece_slice(const struct piece *p, uint64_t lease, uint64_t job, struct message *m)
+{
+    memset(m, 0, sizeof(*m));
+    m->type = MESSAGE_SLICE;
+    m->slice.lease = lease;
+    m->slice.job = job;
+    m->slice.first = p->first;
+    m->slice.attempt = p->attempt;
+    m->slice.columns = columns_part(&p->bundle->columns, p->from, p->count, p->offset);
+}

@@ -1,0 +1,84 @@
+/* runner.h - which executor runs which tasks, and what becomes of them: the deciding half of a
+ * worker.
+ *
+ * The broker's messages, what executors say and how they end, and the time go in; messages to the
+ * broker come out, and orders to the hands (struct runner_hands) that start executors and talk to
+ * them. No processes, no sockets, no clock. A board is memory to it: tests make their own.
+ * Not thread-safe. The hands never call back.
+ */
+#ifndef LADLE_RUNNER_H
+#define LADLE_RUNNER_H
+
+#include "../proto/board.h"
+#include "../proto/message.h"
+
+struct runner;
+
+/* Executors are numbers below runner_executors(): one is free again after runner_ended(). */
+struct runner_hands {
+    /* Start an executor: returns its board, which is to stay until runner_ended(). NULL if that
+     * cannot be done now; with a sentence in *why if it never can. */
+    struct board *(*start)(void *arg, unsigned executor, const struct program *program,
+                           const char **why);
+    void (*send)(void *arg, unsigned executor, const struct message *m);
+    void (*hang_up)(void *arg, unsigned executor); /* it is to end, when it has run what it has */
+    void (*signal)(void *arg, unsigned executor, int signal); /* SIGKILL: with its group */
+    /* Get the program: answered by runner_program_ready() or _failed(), later. */
+    void (*want)(void *arg, const struct program *program);
+};
+
+struct runner_config {
+    unsigned slots;
+    bool local;                    /* all jobs are of one program, which is there */
+    const struct program *program; /* it; copied */
+    unsigned tasks_per_executor;   /* 0: no limit */
+    int64_t grace_us;              /* from SIGTERM to SIGKILL */
+    const char *name;              /* of the worker; copied */
+    const struct runner_hands *hands;
+    void *arg;
+};
+
+struct runner *runner_new(const struct runner_config *config); /* NULL: ENOMEM */
+void runner_free(struct runner *r);
+unsigned runner_executors(const struct runner *r);
+
+void runner_input(struct runner *r, const struct message *m, int64_t now); /* from the broker */
+bool runner_output(struct runner *r, struct message *m);   /* to it; borrowed till the next call */
+int runner_say(struct runner *r, const struct message *m); /* put the shell's own words in line */
+
+/* A message from an executor; those that are not about tasks are the shell's. */
+void runner_heard(struct runner *r, unsigned executor, const struct message *m, int64_t now);
+
+struct runner_end {
+    const char *cause; /* "killed by signal 11 (Segmentation fault)" */
+    const char *words; /* the last that it wrote on standard error; "" */
+    bool killed;       /* by SIGKILL, so perhaps not by its own fault */
+    bool clean;        /* exit status 0 */
+};
+/* It is gone, and all it sent was heard. What its board still holds is taken from there. */
+void runner_ended(struct runner *r, unsigned executor, const struct runner_end *end, int64_t now);
+
+void runner_program_ready(struct runner *r, const char *digest, int64_t now);
+/* It will not start here; with `again`, ask anew when work for it comes. */
+void runner_program_failed(struct runner *r, const char *digest, const char *text, bool again,
+                           int64_t now);
+bool runner_program_used(const struct runner *r, const char *digest); /* by work or an executor */
+
+/* Start `count` executors before work comes; local only. */
+void runner_warm(struct runner *r, unsigned count, int64_t now);
+
+/* The job whose tasks an executor runs; false if it runs none. */
+bool runner_job_of(const struct runner *r, unsigned executor, uint64_t *job_p);
+
+/* Give executors what there is for them: after every batch of calls above. */
+void runner_match(struct runner *r, int64_t now);
+/* The same, and look after what takes its time: once per turn of the loop. */
+void runner_tick(struct runner *r, int64_t now);
+int64_t runner_deadline(const struct runner *r, int64_t now);
+
+void runner_reset(struct runner *r, int64_t now);
+void runner_drain(struct runner *r, int64_t now);
+bool runner_idle(const struct runner *r);
+void runner_check(const struct runner *r); /* abort unless every invariant holds; for tests */
+
+#endif

@@ -1,0 +1,744 @@
+/* supervisor.c - the hands of the runner: executors, the cache of programs, and what is printed. */
+#include "supervisor.h"
+
+#include "environment.h"
+#include "executor.h"
+#include "machine.h"
+#include "output.h"
+#include "places.h"
+#include "programs.h"
+#include "runner.h"
+
+#include "../base/clock.h"
+#include "../client/ladle.h"
+#include "../proto/limits.h"
+#include "../proto/wire.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define CACHE_BYTES (4ULL << 30)
+#define GRACE_MS 5000
+
+struct seat { /* of one executor; the runner's numbers are its places in the array */
+    struct process *process;
+    char *place; /* its working directory; NULL: ours */
+    bool met;    /* it said hello: from then on its output is that of tasks */
+    bool gone;
+    uint64_t job; /* whose tasks it was last given */
+    struct throttle throttle;
+};
+
+struct named { /* a --program */
+    char *name;
+    char *path;
+};
+
+struct want {
+    struct want *next;
+    struct spec *spec;
+};
+
+struct supervisor {
+    struct supervisor_config config; /* its strings are owned; programs are not there */
+    struct runner *runner;
+    struct arena *arena;
+    struct seat *seats;
+    unsigned nseats;
+    bool any_gone;
+    struct programs *cache; /* NULL in a local pool */
+    struct places *places;  /* likewise */
+    struct named *named;
+    const char **names; /* of these, for the hello */
+    struct want *wants; /* the runner asked for, and has no answer yet */
+    char **envp;
+    char *libraries;
+    char host[256];
+    uint8_t session[16];
+    bool hold;
+    int64_t now, deadline; /* of processes, as of the last tick */
+    char why[512];         /* of a start that failed */
+};
+
+static __thread char error_text[512];
+
+const char *
+supervisor_error(void)
+{
+    return error_text;
+}
+
+static int __attribute__((format(printf, 1, 2))) fail(const char *format, ...)
+{
+    int error = errno;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(error_text, sizeof(error_text), format, args);
+    va_end(args);
+    errno = error;
+    return -1;
+}
+
+/* ---- the hands of the runner --------------------------------------------------------------------
+ */
+
+static const char *
+path_of(struct supervisor *s, const struct program *program)
+{
+    if (s->config.local_program != NULL)
+        return s->config.local_program;
+    if (*program->digest != '\0')
+        return programs_path(s->cache, program->digest);
+    for (unsigned i = 0; i < s->config.nprograms; i++)
+        if (strcmp(s->named[i].name, program->name) == 0)
+            return s->named[i].path;
+    return NULL;
+}
+
+/* Does it speak of the program, for which there is no hope then? Else of this machine, which may
+ * recover. */
+static bool
+is_hopeless(int error)
+{
+    switch (error) {
+    case ENOEXEC:
+    case ENOENT:
+    case EACCES:
+    case EPERM:
+    case ELIBBAD:
+    case EINVAL:
+    case EISDIR:
+    case ENOTDIR:
+    case ELOOP:
+    case E2BIG:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void
+tell_start(struct supervisor *s, const struct program *program, const char *path, int error)
+{
+    const char *name = program->name != NULL && *program->name != '\0' ? program->name : path;
+    const char *hint = "";
+
+    if (error == ENOENT && access(path, F_OK) == 0)
+        hint = ": its dynamic loader is missing here; it was built for another system";
+    else if (error == EACCES && access(path, X_OK) == 0)
+        hint = ": the directory may be mounted noexec; see ladle-worker --directory";
+    snprintf(s->why, sizeof(s->why), "program '%s' cannot start: %s%s", name, strerror(error),
+             hint);
+}
+
+static void process_message(void *arg, unsigned number, const struct message *m);
+static void process_output(void *arg, unsigned number, int stream, const char *bytes, size_t size);
+static void process_gone(void *arg, unsigned number);
+
+static const struct process_events events = {process_message, process_output, process_gone};
+
+static struct board *
+hand_start(void *arg, unsigned number, const struct program *program, const char **why)
+{
+    struct supervisor *s = arg;
+    struct seat *seat = &s->seats[number];
+    const char *path = path_of(s, program);
+    struct process_config config = {
+        .poller = s->config.poller,
+        .arena = s->arena,
+        .events = &events,
+        .arg = s,
+        .number = number,
+        .path = path,
+        .arguments = program->arguments,
+        .arguments_size = program->arguments_size,
+        .envp = s->envp,
+        .hold = s->hold,
+    };
+
+    assert(seat->process == NULL);
+    if (path == NULL) {
+        *why = "the program's file went away from this worker's cache";
+        return NULL;
+    }
+    *seat = (struct seat){0};
+    throttle_init(&seat->throttle, s->now);
+    if (s->places != NULL) {
+        if ((seat->place = places_make(s->places)) == NULL)
+            return NULL;
+        config.directory = seat->place;
+    }
+    if ((seat->process = process_start(&config)) != NULL)
+        return process_board(seat->process);
+    if (is_hopeless(errno)) {
+        tell_start(s, program, path, errno);
+        *why = s->why;
+    }
+    if (seat->place != NULL)
+        places_remove(seat->place);
+    free(seat->place);
+    seat->place = NULL;
+    return NULL;
+}
+
+static void
+hand_send(void *arg, unsigned number, const struct message *m)
+{
+    struct supervisor *s = arg;
+
+    if (m->type == MESSAGE_SLICE)
+        s->seats[number].job = m->slice.job;
+    process_send(s->seats[number].process, m);
+}
+
+static void
+hand_hang_up(void *arg, unsigned number)
+{
+    struct supervisor *s = arg;
+
+    process_hang_up(s->seats[number].process);
+}
+
+static void
+hand_signal(void *arg, unsigned number, int signal)
+{
+    struct supervisor *s = arg;
+
+    process_signal(s->seats[number].process, signal);
+}
+
+static void
+hand_want(void *arg, const struct program *program)
+{
+    struct supervisor *s = arg;
+    struct spec spec = {.program = *program};
+    struct want *want = calloc(1, sizeof(*want));
+
+    if (want == NULL || (want->spec = spec_new(&spec)) == NULL) {
+        free(want);
+        return; /* the broker takes the slice back when it finds nothing done */
+    }
+    want->next = s->wants;
+    s->wants = want;
+}
+
+static const struct runner_hands hands = {hand_start, hand_send, hand_hang_up, hand_signal,
+                                          hand_want};
+
+/* ---- what executors do
+ * ---------------------------------------------------------------------------- */
+
+static void
+process_message(void *arg, unsigned number, const struct message *m)
+{
+    struct supervisor *s = arg;
+
+    if (m->type == MESSAGE_HELLO)
+        s->seats[number].met = true;
+    s->now = clock_us();
+    runner_heard(s->runner, number, m, s->now);
+}
+
+static void
+say_output(struct supervisor *s, const struct seat *seat, int stream, const char *bytes,
+           size_t size)
+{
+    struct message m = {.type = MESSAGE_OUTPUT};
+    struct blob *data = blob_copy(bytes, size);
+
+    if (data == NULL)
+        return;
+    m.output.job = seat->job;
+    m.output.worker = s->config.name;
+    m.output.stream = (uint32_t)stream;
+    m.output.columns =
+        (struct columns){.count = 1, .size = (uint32_t)size, .data = data, .length = size};
+    (void)runner_say(s->runner, &m);
+    blob_unref(data);
+}
+
+static void
+process_output(void *arg, unsigned number, int stream, const char *bytes, size_t size)
+{
+    struct supervisor *s = arg;
+    struct seat *seat = &s->seats[number];
+    uint64_t before = seat->throttle.dropped, dropped;
+    char marker[80];
+    size_t pass, n;
+
+    if (!seat->met || seat->job == 0)
+        return; /* before futures_new(): kept for the case that it does not start */
+    (void)runner_job_of(s->runner, number, &seat->job);
+    pass = s->hold ? 0 : throttle_pass(&seat->throttle, size, clock_us());
+    if (s->hold)
+        seat->throttle.dropped += size;
+    if (pass == 0)
+        return;
+    if (before > 0) {
+        /* What was dropped before comes before; what of this piece, after. */
+        dropped = seat->throttle.dropped - before;
+        seat->throttle.dropped = before;
+        if ((n = throttle_marker(&seat->throttle, marker, sizeof(marker))) > 0)
+            say_output(s, seat, stream, marker, n);
+        seat->throttle.dropped = dropped;
+    }
+    say_output(s, seat, stream, bytes, pass);
+}
+
+static void
+process_gone(void *arg, unsigned number)
+{
+    struct supervisor *s = arg;
+
+    s->seats[number].gone = true;
+    s->any_gone = true;
+}
+
+static void
+bury(struct supervisor *s, unsigned number)
+{
+    struct seat *seat = &s->seats[number];
+    struct process_end how;
+    struct runner_end end;
+    char marker[80];
+    size_t n;
+
+    process_finish(seat->process, &how);
+    if ((n = throttle_marker(&seat->throttle, marker, sizeof(marker))) > 0)
+        say_output(s, seat, 2, marker, n);
+    end = (struct runner_end){how.cause, how.words, how.killed, how.clean};
+    runner_ended(s->runner, number, &end, s->now);
+    process_free(seat->process);
+    if (seat->place != NULL)
+        places_remove(seat->place);
+    free(seat->place);
+    *seat = (struct seat){0};
+}
+
+static void
+bury_the_dead(struct supervisor *s)
+{
+    if (!s->any_gone)
+        return;
+    s->any_gone = false;
+    for (unsigned i = 0; i < s->nseats; i++)
+        if (s->seats[i].gone)
+            bury(s, i);
+}
+
+/* ---- programs
+ * ------------------------------------------------------------------------------------- */
+
+static bool
+is_used(void *arg, const char *digest)
+{
+    struct supervisor *s = arg;
+
+    return runner_program_used(s->runner, digest);
+}
+
+static void
+look_for(struct supervisor *s, const struct program *program)
+{
+    const char *machine = program->machine;
+
+    if (*program->digest == '\0') {
+        if (path_of(s, program) != NULL) {
+            runner_program_ready(s->runner, program->name, s->now);
+            return;
+        }
+        snprintf(s->why, sizeof(s->why),
+                 "worker %s offers no program '%s': see ladle-worker --program", s->config.name,
+                 program->name);
+        runner_program_failed(s->runner, program->name, s->why, false, s->now);
+    } else if (*machine != '\0' && strcmp(machine, machine_host()) != 0) {
+        snprintf(s->why, sizeof(s->why), "program '%s' is for %s, this worker is %s", program->name,
+                 machine, machine_host());
+        runner_program_failed(s->runner, program->digest, s->why, false, s->now);
+    } else if (programs_path(s->cache, program->digest) != NULL) {
+        runner_program_ready(s->runner, program->digest, s->now);
+    } else if (programs_fetch(s->cache, program, s->now) != 0) {
+        runner_program_failed(s->runner, program->digest, "out of memory", true, s->now);
+    }
+}
+
+static void
+answer_wants(struct supervisor *s)
+{
+    struct want *want;
+
+    while ((want = s->wants) != NULL) {
+        s->wants = want->next;
+        look_for(s, &want->spec->program);
+        spec_unref(want->spec);
+        free(want);
+    }
+}
+
+static void
+ask_for_parts(struct supervisor *s)
+{
+    struct message m = {.type = MESSAGE_PROGRAM_WANTED};
+
+    while (s->cache != NULL &&
+           programs_wanted(s->cache, &m.program_wanted.digest, &m.program_wanted.offset, s->now))
+        (void)runner_say(s->runner, &m);
+}
+
+static void
+on_part(struct supervisor *s, const struct message_program_part *part)
+{
+    const char *why;
+    int result;
+
+    if (s->cache == NULL)
+        return;
+    result = programs_part(s->cache, part, s->now, &why);
+    if (result > 0)
+        runner_program_ready(s->runner, part->digest, s->now);
+    else if (result < 0)
+        runner_program_failed(s->runner, part->digest, why, part->size == 0, s->now);
+}
+
+/* ---- beginning and end
+ * ------------------------------------------------------------------------------ */
+
+static int
+copy_programs(struct supervisor *s, const struct supervisor_config *config)
+{
+    s->named = calloc(config->nprograms + 1, sizeof(*s->named));
+    s->names = calloc(config->nprograms + 1, sizeof(*s->names));
+    if (s->named == NULL || s->names == NULL)
+        return fail("out of memory");
+    for (unsigned i = 0; i < config->nprograms; i++) {
+        s->named[i].name = strdup(config->programs[i].name);
+        s->named[i].path = strdup(config->programs[i].path);
+        if (s->named[i].name == NULL || s->named[i].path == NULL)
+            return fail("out of memory");
+        s->names[i] = s->named[i].name;
+    }
+    return 0;
+}
+
+static int
+copy_config(struct supervisor *s, const struct supervisor_config *config)
+{
+    s->config = *config;
+    s->config.programs = NULL;
+    s->config.name = strdup(config->name != NULL ? config->name : "");
+    s->config.labels = strdup(config->labels != NULL ? config->labels : "");
+    s->config.directory = NULL;
+    s->config.local_program = config->local_program != NULL ? strdup(config->local_program) : NULL;
+    if (s->config.name == NULL || s->config.labels == NULL ||
+        (config->local_program != NULL && s->config.local_program == NULL))
+        return fail("out of memory");
+    if (s->config.cache_bytes == 0)
+        s->config.cache_bytes = CACHE_BYTES;
+    if (s->config.grace_ms == 0)
+        s->config.grace_ms = GRACE_MS;
+    return copy_programs(s, config);
+}
+
+static int
+open_directory(struct supervisor *s, const char *directory)
+{
+    if (directory == NULL)
+        return s->config.local_program != NULL ? 0 : fail("a worker needs a directory");
+    if ((s->cache = programs_new(directory, s->config.cache_bytes, is_used, s)) == NULL ||
+        (s->places = places_new(directory)) == NULL)
+        return fail("%s cannot be used: %s; see --directory", directory, strerror(errno));
+    return 0;
+}
+
+/* This program's own arguments: in a local pool its executors get the same. */
+static char *
+own_arguments(size_t *size_p)
+{
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    char *arguments = malloc(LIMIT_ARGUMENTS);
+    size_t size = 0;
+    ssize_t n;
+
+    while (fd >= 0 && arguments != NULL && size < LIMIT_ARGUMENTS &&
+           (n = read(fd, arguments + size, LIMIT_ARGUMENTS - size)) > 0)
+        size += (size_t)n;
+    if (fd >= 0)
+        close(fd);
+    while (size > 0 && arguments[size - 1] != '\0')
+        size--; /* cut off in the middle of one */
+    *size_p = size;
+    return arguments;
+}
+
+static int
+open_runner(struct supervisor *s)
+{
+    struct program program = {.name = s->config.local_program, .machine = "", .arguments = ""};
+    struct runner_config config = {
+        .slots = s->config.slots,
+        .local = s->config.local_program != NULL,
+        .program = &program,
+        .tasks_per_executor = s->config.tasks_per_executor,
+        .grace_us = s->config.grace_ms * 1000LL,
+        .name = s->config.name,
+        .hands = &hands,
+        .arg = s,
+    };
+    char *arguments = NULL;
+    size_t size = 0;
+
+    if (config.local)
+        arguments = own_arguments(&size);
+    if (arguments != NULL) {
+        program.arguments = arguments;
+        program.arguments_size = (uint32_t)size;
+    }
+    s->runner = runner_new(&config);
+    free(arguments);
+    if (s->runner == NULL)
+        return fail("out of memory");
+    s->nseats = runner_executors(s->runner);
+    if ((s->seats = calloc(s->nseats, sizeof(*s->seats))) == NULL)
+        return fail("out of memory");
+    return 0;
+}
+
+static int
+open_rest(struct supervisor *s)
+{
+    if (s->config.local_program == NULL)
+        s->libraries = environment_libraries();
+    if ((s->arena = arena_new()) == NULL ||
+        (s->envp = environment_new(s->config.name, s->libraries)) == NULL)
+        return fail("out of memory");
+    if (gethostname(s->host, sizeof(s->host) - 1) != 0)
+        strcpy(s->host, "unknown");
+    if (getrandom(s->session, sizeof(s->session), 0) != sizeof(s->session))
+        return fail("no random numbers: %s", strerror(errno));
+    return 0;
+}
+
+struct supervisor *
+supervisor_new(const struct supervisor_config *config, int64_t now)
+{
+    struct supervisor *s = calloc(1, sizeof(*s));
+    int error;
+
+    assert(config->slots > 0 && config->poller != NULL);
+    if (s == NULL) {
+        fail("out of memory");
+        return NULL;
+    }
+    s->now = now;
+    s->deadline = CLOCK_NEVER;
+    if (copy_config(s, config) != 0 || open_runner(s) != 0 ||
+        open_directory(s, config->directory) != 0 || open_rest(s) != 0) {
+        error = errno;
+        supervisor_free(s);
+        errno = error;
+        return NULL;
+    }
+    if (config->warm > 0 && s->config.local_program != NULL)
+        runner_warm(s->runner, config->warm, now);
+    return s;
+}
+
+static void
+free_config(struct supervisor *s)
+{
+    union {
+        const char *from;
+        char *owned;
+    } name = {s->config.name}, labels = {s->config.labels}, program = {s->config.local_program};
+
+    free(name.owned);
+    free(labels.owned);
+    free(program.owned);
+    for (unsigned i = 0; s->named != NULL && i < s->config.nprograms; i++) {
+        free(s->named[i].name);
+        free(s->named[i].path);
+    }
+    free(s->named);
+    free(s->names);
+}
+
+static void
+free_wants(struct supervisor *s)
+{
+    struct want *want;
+
+    while ((want = s->wants) != NULL) {
+        s->wants = want->next;
+        spec_unref(want->spec);
+        free(want);
+    }
+}
+
+void
+supervisor_free(struct supervisor *s)
+{
+    if (s == NULL)
+        return;
+    for (unsigned i = 0; i < s->nseats && s->seats != NULL; i++)
+        if (s->seats[i].process != NULL)
+            process_signal(s->seats[i].process, SIGKILL);
+    for (unsigned i = 0; i < s->nseats && s->seats != NULL; i++) {
+        process_free(s->seats[i].process);
+        free(s->seats[i].place);
+    }
+    free(s->seats);
+    free_wants(s);
+    runner_free(s->runner);
+    programs_free(s->cache);
+    places_free(s->places);
+    arena_free(s->arena);
+    environment_free(s->envp);
+    free(s->libraries);
+    free_config(s);
+    free(s);
+}
+
+/* ---- the broker's side
+ * --------------------------------------------------------------------------------- */
+
+void
+supervisor_hello(struct supervisor *s, struct message *m)
+{
+    memset(m, 0, sizeof(*m));
+    m->type = MESSAGE_HELLO;
+    m->hello.role = ROLE_WORKER;
+    m->hello.protocol = LADLE_PROTOCOL;
+    m->hello.software = "ladle " LADLE_VERSION;
+    m->hello.name = s->config.name;
+    m->hello.host = s->host;
+    m->hello.pid = (uint64_t)getpid();
+    memcpy(m->hello.session, s->session, sizeof(s->session));
+    m->hello.window = WINDOW_WORKER;
+    m->hello.slots = s->config.slots;
+    m->hello.machine = machine_host();
+    m->hello.labels = s->config.labels;
+    m->hello.names = s->names;
+    m->hello.nnames = s->config.nprograms;
+}
+
+/* The broker may have given us another name: executors that start from now on have it in their
+ * environment, and the others hear it from the runner. */
+static void
+rename_worker(struct supervisor *s, const char *name)
+{
+    union {
+        const char *from;
+        char *owned;
+    } before = {s->config.name};
+    char *copy, **envp;
+
+    if (name == NULL || *name == '\0' || strcmp(name, s->config.name) == 0 ||
+        (copy = strdup(name)) == NULL)
+        return;
+    if ((envp = environment_new(copy, s->libraries)) == NULL) {
+        free(copy);
+        return;
+    }
+    free(before.owned);
+    s->config.name = copy;
+    environment_free(s->envp);
+    s->envp = envp;
+}
+
+void
+supervisor_input(struct supervisor *s, const struct message *m, int64_t now)
+{
+    s->now = now;
+    switch (m->type) {
+    case MESSAGE_WELCOME:
+        rename_worker(s, m->welcome.name);
+        break;
+    case MESSAGE_PROGRAM_PART:
+        on_part(s, &m->program_part);
+        break;
+    default:
+        break;
+    }
+    runner_input(s->runner, m, now);
+    answer_wants(s);
+    ask_for_parts(s);
+    runner_match(s->runner, now);
+}
+
+bool
+supervisor_output(struct supervisor *s, struct message *m)
+{
+    return runner_output(s->runner, m);
+}
+
+void
+supervisor_hold(struct supervisor *s, bool hold)
+{
+    if (s->hold == hold)
+        return;
+    s->hold = hold;
+    for (unsigned i = 0; i < s->nseats; i++)
+        if (s->seats[i].process != NULL)
+            process_hold(s->seats[i].process, hold);
+}
+
+void
+supervisor_tick(struct supervisor *s, int64_t now)
+{
+    int64_t at;
+
+    s->now = now;
+    s->deadline = CLOCK_NEVER;
+    bury_the_dead(s);
+    for (unsigned i = 0; i < s->nseats; i++)
+        if (s->seats[i].process != NULL &&
+            (at = process_tick(s->seats[i].process, now)) < s->deadline)
+            s->deadline = at;
+    ask_for_parts(s);
+    runner_tick(s->runner, now);
+}
+
+int64_t
+supervisor_deadline(const struct supervisor *s)
+{
+    int64_t at = runner_deadline(s->runner, s->now);
+    int64_t parts = s->cache != NULL ? programs_deadline(s->cache) : CLOCK_NEVER;
+
+    if (s->any_gone)
+        return 0;
+    if (parts < at)
+        at = parts;
+    return s->deadline < at ? s->deadline : at;
+}
+
+void
+supervisor_reset(struct supervisor *s, int64_t now)
+{
+    s->now = now;
+    free_wants(s);
+    if (s->cache != NULL)
+        programs_stop(s->cache);
+    runner_reset(s->runner, now);
+}
+
+void
+supervisor_drain(struct supervisor *s, int64_t now)
+{
+    s->now = now;
+    runner_drain(s->runner, now);
+}
+
+bool
+supervisor_idle(const struct supervisor *s)
+{
+    return runner_idle(s->runner);
+}
