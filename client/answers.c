@@ -1,0 +1,339 @@
+/* What the broker says to the core. */
+#include "core.h"
+
+#include "../proto/limits.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { UNCLAIMED = 1 << 20 }; /* bytes of partial results that are kept for who may ask for them */
+
+/* ---- partial results -------------------------------------------------------------------------- */
+
+void
+partial_free(struct partial *p)
+{
+    blob_unref(p->data);
+    free(p);
+}
+
+struct partial *
+core_partial(struct core *core)
+{
+    struct partial *p = TAILQ_FIRST(&core->partials);
+
+    if (p != NULL)
+        TAILQ_REMOVE(&core->partials, p, link);
+    return p;
+}
+
+void
+core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
+{
+    struct partial *p, *next;
+
+    for (p = TAILQ_FIRST(&core->unclaimed); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+        if (p->job != job || (!whole_job && p->index != index))
+            continue;
+        TAILQ_REMOVE(&core->unclaimed, p, link);
+        core->unclaimed_bytes -= p->size + TASK_COST;
+        TAILQ_INSERT_TAIL(&core->partials, p, link);
+        core->news = true;
+    }
+}
+
+static bool
+partial_wanted(const struct job *j, uint64_t index)
+{
+    const struct chunk *c;
+    uint64_t offset;
+
+    if (j->partials || (c = job_chunk(j, index)) == NULL || c->first > index)
+        return j->partials;
+    offset = index - c->first;
+    return offset < c->watchers_room && c->watchers[offset] != NULL &&
+           c->watchers[offset]->partials;
+}
+
+static int
+input_partial(struct core *core, const struct message_partial *m)
+{
+    const struct job *j = core_find(core, m->job);
+    struct partial *p;
+
+    if (j == NULL)
+        return 0;
+    if ((p = malloc(sizeof(*p))) == NULL)
+        return -1;
+    *p = (struct partial){.job = m->job,
+                          .index = m->index,
+                          .data = m->columns.length > 0 ? blob_ref(m->columns.data) : NULL,
+                          .at = m->columns.at,
+                          .size = m->columns.length};
+    if (partial_wanted(j, m->index)) {
+        TAILQ_INSERT_TAIL(&core->partials, p, link);
+        core->news = true;
+        return 0;
+    }
+    TAILQ_INSERT_TAIL(&core->unclaimed, p, link);
+    core->unclaimed_bytes += p->size + TASK_COST;
+    while (core->unclaimed_bytes > UNCLAIMED) {
+        p = TAILQ_FIRST(&core->unclaimed);
+        TAILQ_REMOVE(&core->unclaimed, p, link);
+        core->unclaimed_bytes -= p->size + TASK_COST;
+        partial_free(p);
+    }
+    return 0;
+}
+
+/* ---- ends ------------------------------------------------------------------------------------- */
+
+static void
+forget_notice(struct core *core, struct job *j)
+{
+    free(j->notice);
+    j->notice = NULL;
+    free(core->notice);
+    core->notice = NULL;
+}
+
+static int
+input_results(struct core *core, const struct message_results *r)
+{
+    const struct columns *columns = &r->columns;
+    struct job *j = core_find(core, r->job);
+    size_t offset = 0;
+    uint32_t i = 0;
+    int failed = 0;
+
+    if (j == NULL) {
+        core->late += columns->count;
+        return 0;
+    }
+    forget_notice(core, j);
+    j->refs++; /* until the end of the loop */
+    while (failed == 0 && i < columns->count) {
+        uint64_t index = r->first + i;
+        struct chunk *c = job_chunk(j, index);
+        uint32_t n = columns->count - i;
+        struct columns part;
+
+        if (c == NULL) {
+            core->late += n;
+            break;
+        }
+        if (c->first > index) { /* of tasks that nobody asks for any more */
+            n = c->first - index < n ? (uint32_t)(c->first - index) : n;
+            core->late += n;
+            offset += columns_length(columns, i, n);
+            i += n;
+            continue;
+        }
+        if (c->first + c->count - index < n)
+            n = (uint32_t)(c->first + c->count - index);
+        part = columns_part(columns, i, n, offset);
+        failed = core_end_with_results(core, c, (uint32_t)(index - c->first), &part, r);
+        offset += part.length;
+        i += n;
+    }
+    core_release(core, j);
+    return failed;
+}
+
+static int
+input_ended(struct core *core, const struct message_ended *m)
+{
+    struct job *j = core_find(core, m->job);
+    struct ending e = {.outcome = m->outcome, .attempt = m->attempt};
+    int failed;
+
+    if (j == NULL)
+        return 0;
+    forget_notice(core, j);
+    e.worker = core_intern(core, m->worker);
+    if (m->text != NULL && (e.text = blob_copy(m->text, strlen(m->text))) == NULL)
+        return -1;
+    failed = core_end_range(core, j, m->first, m->count, &e, true);
+    blob_unref(e.text);
+    return failed;
+}
+
+/* ---- news about tasks under way --------------------------------------------------------------- */
+
+/* Where to write it down; NULL if nobody can ask. */
+static struct note *
+note_for(struct core *core, uint64_t job, uint64_t index)
+{
+    const struct job *j = core_find(core, job);
+    struct chunk *c;
+    uint64_t offset;
+
+    if (j == NULL || !j->spec->singles || (c = job_chunk(j, index)) == NULL || c->first > index)
+        return NULL;
+    offset = index - c->first;
+    if (c->state[offset] & STATE_OUTCOME)
+        return NULL;
+    return chunk_note(c, (uint32_t)offset, true);
+}
+
+static void
+input_running(struct core *core, const struct message_running *m)
+{
+    struct note *n = note_for(core, m->job, m->index);
+
+    if (n == NULL)
+        return;
+    n->running = true;
+    n->attempt = m->attempt;
+    n->worker = core_intern(core, m->worker);
+}
+
+static void
+input_progress(struct core *core, const struct message_progress *m)
+{
+    struct note *n = note_for(core, m->job, m->index);
+
+    if (n == NULL)
+        return;
+    n->running = true;
+    n->done = m->done;
+    n->total = m->total;
+}
+
+static void
+input_notice(struct core *core, const struct message_notice *m)
+{
+    struct job *j = core_find(core, m->job);
+    char *text = strdup(m->text);
+
+    if (text == NULL)
+        return;
+    if (j != NULL) {
+        free(j->notice);
+        j->notice = text;
+    } else {
+        free(core->notice);
+        core->notice = text;
+    }
+}
+
+/* ---- the broker itself ------------------------------------------------------------------------ */
+
+/* It knows nothing of this chunk: what has not ended is to be sent again. */
+static void
+unsend(struct core *core, struct chunk *c)
+{
+    c->sent = 0;
+    c->sent_bytes = 0;
+    c->unsettled = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->state[i] & STATE_OUTCOME)
+            c->state[i] |= STATE_SETTLED;
+        else
+            c->state[i] &= (uint8_t)~STATE_SETTLED;
+    }
+    (void)core_chunk_ended(core, c);
+}
+
+static void
+input_welcome(struct core *core, const struct message_welcome *m)
+{
+    struct job *j, *next;
+    struct cancel *x;
+
+    core->welcome = true;
+    core->instance = m->instance;
+    core->window = m->window;
+    core->workers = m->workers;
+    core->slots = m->slots;
+    core->under_way = 0;
+    core->received = core->taken = 0;
+    core->news = true;
+    core->wants_output = true;
+    while ((x = TAILQ_FIRST(&core->cancels)) != NULL) {
+        TAILQ_REMOVE(&core->cancels, x, link);
+        free(x);
+    }
+    HASH_ITER(hh, core->jobs, j, next)
+    {
+        uint64_t index = 0;
+        struct chunk *c;
+
+        j->refs++;
+        j->announced = j->end_sent = false;
+        j->accepted = j->unsettled = j->cursor = 0;
+        while ((c = job_chunk(j, index)) != NULL) {
+            index = c->first + c->count;
+            unsend(core, c);
+        }
+        core_look_at(core, j);
+        core_release(core, j);
+    }
+}
+
+static void
+input_grid(struct core *core, const struct message_grid *m)
+{
+    if (m->slots > core->slots) {
+        free(core->notice);
+        core->notice = NULL;
+    }
+    core->workers = m->workers;
+    core->slots = m->slots;
+    core->news = true;
+}
+
+static void
+input_accepted(struct core *core, const struct message_range *m)
+{
+    struct job *j = core_find(core, m->job);
+
+    if (j != NULL && m->first > j->accepted)
+        j->accepted = m->first;
+}
+
+int
+core_input(struct core *core, const struct message *m, int64_t now)
+{
+    (void)now;
+    switch (m->type) {
+    case MESSAGE_WELCOME:
+        input_welcome(core, &m->welcome);
+        return 0;
+    case MESSAGE_GRID:
+        input_grid(core, &m->grid);
+        return 0;
+    case MESSAGE_ACCEPTED:
+        input_accepted(core, &m->range);
+        return 0;
+    case MESSAGE_RESULTS:
+        if (input_results(core, &m->results) != 0)
+            return -1;
+        core->received += m->results.columns.length + (uint64_t)m->results.columns.count * TASK_COST;
+        return 0;
+    case MESSAGE_ENDED:
+        return input_ended(core, &m->ended);
+    case MESSAGE_RUNNING:
+        input_running(core, &m->running);
+        return 0;
+    case MESSAGE_PROGRESS:
+        input_progress(core, &m->progress);
+        return 0;
+    case MESSAGE_PARTIAL:
+        return input_partial(core, &m->partial);
+    case MESSAGE_NOTICE:
+        input_notice(core, &m->notice);
+        return 0;
+    default:
+        return 0; /* not about jobs */
+    }
+}
+
+void
+core_gone(struct core *core)
+{
+    core->welcome = false;
+    core->workers = core->slots = 0;
+    core->news = true;
+}

@@ -1,0 +1,129 @@
+/* core.h - a client: its jobs, what it tells the broker, and what it makes of the answers.
+ *
+ * A pure state machine, like the scheduler at the other end: calls of the program and messages of
+ * the broker go in, messages to the broker come out. No sockets, clocks, threads or callbacks.
+ * The members of struct core and of what jobs.h holds are read freely by the rest of client/, and
+ * changed here.
+ *
+ * The broker's memory is a cache of ours: inputs stay here until their tasks have ended, and after
+ * each WELCOME all that has not ended is told anew. The first end of a task counts, later ones are
+ * dropped.
+ */
+#ifndef LADLE_CORE_H
+#define LADLE_CORE_H
+
+#include "jobs.h"
+
+#include <stdint.h>
+
+TAILQ_HEAD(job_list, job);
+
+struct partial { /* of a task that runs */
+    TAILQ_ENTRY(partial) link;
+    uint64_t job, index;
+    struct blob *data;
+    size_t at, size;
+};
+TAILQ_HEAD(partial_list, partial);
+
+struct cancel {
+    TAILQ_ENTRY(cancel) link;
+    struct message_range range;
+};
+TAILQ_HEAD(cancel_list, cancel);
+
+struct core {
+    bool welcome; /* the broker knows us */
+    uint64_t instance;
+    uint64_t window; /* bytes that may be under way */
+    uint32_t workers, slots;
+
+    struct job *jobs; /* by number */
+    uint64_t last_job;
+    struct job_list ready; /* have something to send; larger priority first */
+    struct job_list due;   /* have a deadline; earliest first */
+    struct cancel_list cancels;
+
+    uint64_t unended;   /* tasks */
+    uint64_t under_way; /* bytes of tasks at the broker, TASK_COST each included */
+    uint64_t received;  /* bytes of results */
+    uint64_t taken;     /* of these, told to the broker */
+    uint64_t order;     /* of segments */
+    uint64_t late;      /* results of tasks that had ended */
+
+    struct watcher_list woken; /* their tasks have ended */
+    struct partial_list partials, unclaimed;
+    size_t unclaimed_bytes;
+    struct intern *names; /* of workers */
+    char *notice;         /* about the grid; NULL */
+
+    bool news;          /* something changed that a waiting call may look at; cleared by the reader */
+    bool wants_output;  /* so did something that core_output() should look at */
+    struct spec *shown; /* of the last message */
+};
+
+struct core *core_new(void); /* NULL: ENOMEM */
+void core_free(struct core *core);
+
+/* A job without inputs, which the caller keeps until core_release(); NULL: ENOMEM. A deadline in
+ * the spec counts from now. */
+struct job *core_job(struct core *core, const struct spec *spec, int64_t now);
+/* The next input, copied. It is task job->total - 1, of *chunk_p, and has a handle. -1: ENOMEM. */
+int core_append(struct core *core, struct job *j, const void *input, size_t size,
+                struct chunk **chunk_p);
+/* Many inputs: takes over the reference, and `sizes` (malloc; NULL: all equal). -1: ENOMEM, and
+ * nothing was taken over. */
+int core_append_blob(struct core *core, struct job *j, struct blob *data, size_t length,
+                     uint32_t count, uint32_t size, uint32_t *sizes);
+void core_close(struct core *core, struct job *j); /* no more inputs */
+void core_release(struct core *core, struct job *j);
+
+/* `count` results of a chunk will not be asked for again. */
+void core_release_tasks(struct core *core, struct chunk *c, uint32_t count);
+/* Nobody is interested in the job any more: drop all, and release it. */
+void core_drop(struct core *core, struct job *j);
+/* The segment was read, and belongs to the caller from now on. */
+void core_read_segment(struct core *core, struct segment *s);
+
+/* Those tasks that have not ended are CANCELLED. */
+void core_cancel(struct core *core, struct job *j, uint64_t first, uint64_t count);
+/* All tasks of all jobs that have not ended do so, with one sentence. With `tell`, the broker is
+ * told. */
+void core_end_all(struct core *core, enum outcome outcome, const char *text, bool tell);
+
+/* A message of the broker. -1 with ENOMEM: it was not understood in full, and may be given again. */
+int core_input(struct core *core, const struct message *m, int64_t now);
+/* The next message to the broker, borrowed until the next call of any core_ function. */
+bool core_output(struct core *core, struct message *m, int64_t now);
+void core_tick(struct core *core, int64_t now);
+int64_t core_deadline(const struct core *core);
+/* The connection is gone: there is nothing to send until the next WELCOME. */
+void core_gone(struct core *core);
+
+/* The partial results that somebody wants, oldest first. */
+void core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job);
+struct partial *core_partial(struct core *core); /* now the caller's; NULL: no more */
+void partial_free(struct partial *p);
+
+/* Shared by core.c, ends.c and answers.c. */
+struct job *core_find(const struct core *core, uint64_t number);
+const char *core_intern(struct core *core, const char *name);
+void core_look_at(struct core *core, struct job *j); /* has it something to send? */
+/* All of a chunk may have ended: let go of what nobody needs. True if it is gone, and perhaps its
+ * job. */
+bool core_chunk_ended(struct core *core, struct chunk *c);
+int core_end_with_results(struct core *core, struct chunk *c, uint32_t at,
+                          const struct columns *part, const struct message_results *r);
+struct ending { /* one for many tasks */
+    enum outcome outcome;
+    struct blob *text;
+    uint32_t attempt;
+    const char *worker; /* interned */
+};
+/* Tasks [first, first + count) that have not ended. `settled`: the broker says so. -1: ENOMEM. */
+int core_end_range(struct core *core, struct job *j, uint64_t first, uint64_t count,
+                   const struct ending *e, bool settled);
+
+void core_check(const struct core *core); /* abort unless every invariant holds; for tests */
+
+#endif

@@ -1,0 +1,555 @@
+/* Sessions: opening, closing, waiting, and the callbacks of what ended. */
+#include "session.h"
+
+#include "serve.h"
+
+#include "../net/link.h"
+#include "../proto/limits.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Counts fork()s between the first process and this one: a session serves one process only. */
+static unsigned generation;
+
+static void
+forked(void)
+{
+    generation++;
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+bool
+session_usable(const futures_t *s)
+{
+    if (s == NULL) {
+        error_set(EINVAL, "there is no session: futures is NULL");
+        return false;
+    }
+    if (s->generation != generation) {
+        error_set(EINVAL, "this session belongs to the process that forked this one: open another "
+                          "one here, with futures_new()");
+        return false;
+    }
+    return true;
+}
+
+void
+session_lock(futures_t *s)
+{
+    pthread_mutex_lock(&s->lock);
+}
+
+void
+session_unlock(futures_t *s)
+{
+    bool wake = s->asleep && (s->core->wants_output || s->stop);
+
+    if (wake)
+        s->asleep = false;
+    pthread_mutex_unlock(&s->lock);
+    if (wake)
+        (void)!eventfd_write(s->wake_fd, 1);
+}
+
+/* ---- end of life ------------------------------------------------------------------------------ */
+
+static void
+session_free(futures_t *s)
+{
+    if (s == NULL)
+        return;
+    serial_free(s->serial);
+    core_free(s->core);
+    executable_free(s->executable);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
+    if (s->done_fd >= 0)
+        close(s->done_fd);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s->endpoint);
+    free(s->offered);
+    free(s->away);
+    free(s);
+}
+
+void
+session_unref(futures_t *s)
+{
+    bool last = --s->refs == 0;
+
+    session_unlock(s);
+    if (last)
+        session_free(s);
+}
+
+void
+futures_close(futures_t *self)
+{
+    if (!session_usable(self))
+        return;
+    session_lock(self);
+    self->closed = true;
+    session_close_singles(self);
+    session_unlock(self);
+}
+
+void
+futures_terminate(futures_t *self)
+{
+    if (!session_usable(self))
+        return;
+    session_lock(self);
+    self->closed = self->stopped = true;
+    session_close_singles(self);
+    core_end_all(self->core, OUTCOME_CANCELLED, "cancelled: the session was terminated", true);
+    session_news(self);
+    session_unlock(self);
+}
+
+void
+futures_destroy(futures_t **self_p)
+{
+    int error = errno;
+    futures_t *s;
+
+    if (self_p == NULL || (s = *self_p) == NULL)
+        return;
+    *self_p = NULL;
+    if (s->generation != generation)
+        return; /* a fork()ed child has neither the threads nor the right */
+    session_lock(s);
+    s->closed = s->stopped = true;
+    session_close_singles(s);
+    core_end_all(s->core, OUTCOME_CANCELLED, "cancelled: the session was destroyed", true);
+    session_news(s);
+    session_unlock(s);
+    session_stop(s);
+    session_lock(s);
+    session_unref(s);
+    errno = error;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+static int
+parse_local(futures_t *s, const char *endpoint)
+{
+    char *end;
+    long slots;
+
+    s->kind = KIND_LOCAL;
+    if (s->config.slots == 0)
+        s->config.slots = cores_usable();
+    if (endpoint[5] == '\0')
+        return 0;
+    slots = strtol(endpoint + 6, &end, 10);
+    if (end == endpoint + 6 || *end != '\0' || slots < 1 || slots > 65536)
+        return error_set(EINVAL,
+                         "endpoint \"%s\": after \"local:\" stands the number of slots, from 1 to "
+                         "65536, as in \"local:4\"",
+                         endpoint);
+    s->config.slots = (int)slots;
+    return 0;
+}
+
+static int
+parse_endpoint(futures_t *s, const char *endpoint)
+{
+    char why[512];
+
+    if (endpoint == NULL || *endpoint == '\0')
+        endpoint = getenv("LADLE_BROKER");
+    if (endpoint == NULL || *endpoint == '\0')
+        endpoint = "local";
+    if ((s->endpoint = strdup(endpoint)) == NULL)
+        return error_set(ENOMEM, "out of memory");
+    if (strcmp(endpoint, "serial") == 0) {
+        s->kind = KIND_SERIAL;
+        return 0;
+    }
+    if (strcmp(endpoint, "local") == 0 || strncmp(endpoint, "local:", 6) == 0)
+        return parse_local(s, endpoint);
+    s->kind = KIND_GRID;
+    if (endpoint_check(endpoint, why, sizeof(why)) != 0)
+        return error_set(EINVAL, "%s", why);
+    return 0;
+}
+
+static int
+parse_config(futures_t *s, const futures_config_t *config)
+{
+    futures_config_t *c = &s->config;
+
+    *c = *config;
+    if (c->slots < 0 || c->slots > 65536)
+        return error_set(EINVAL, "slots is %d: expected 0 (all cores) to 65536", c->slots);
+    if (c->connect_timeout < 0 || c->tasks_per_executor < 0 || c->lost_timeout < -1)
+        return error_set(EINVAL, "the session's config has a negative timeout or number");
+    if (c->connect_timeout == 0)
+        c->connect_timeout = 5000;
+    if (c->lost_timeout == 0)
+        c->lost_timeout = 60000;
+    if (c->window == 0)
+        c->window = 8u << 20;
+    if (c->program != NULL) {
+        if (*c->program == '\0' || strlen(c->program) > LIMIT_NAME)
+            return error_set(EINVAL, "the session's program has no name, or one over %d bytes",
+                             LIMIT_NAME);
+        if ((s->offered = strdup(c->program)) == NULL)
+            return error_set(ENOMEM, "out of memory");
+    }
+    if (parse_endpoint(s, config->endpoint) != 0)
+        return -1;
+    c->endpoint = c->program = NULL; /* not ours to keep */
+    if (s->offered != NULL && s->kind != KIND_GRID)
+        return error_set(EINVAL, "program \"%s\" is one that workers of a grid offer: a session "
+                                 "with \"%s\" runs this program only",
+                         s->offered, s->endpoint);
+    return 0;
+}
+
+static int
+find_program(futures_t *s)
+{
+    if (s->offered != NULL) {
+        s->program = (struct program){.name = s->offered, .machine = "", .arguments = ""};
+        return 0;
+    }
+    if ((s->executable = executable_new(s->kind == KIND_GRID)) == NULL)
+        return -1;
+    s->program = *executable_program(s->executable);
+    return 0;
+}
+
+static int
+make(futures_t *s)
+{
+    pthread_mutexattr_t mutex;
+    pthread_condattr_t cond;
+
+    pthread_mutexattr_init(&mutex);
+    pthread_mutexattr_settype(&mutex, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&s->lock, &mutex);
+    pthread_mutexattr_destroy(&mutex);
+    pthread_condattr_init(&cond);
+    pthread_condattr_setclock(&cond, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &cond);
+    pthread_condattr_destroy(&cond);
+    if ((s->core = core_new()) == NULL ||
+        (s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        return error_set(errno, "cannot make a session: %s", strerror(errno));
+    return 0;
+}
+
+static int
+start(futures_t *s)
+{
+    if (s->kind != KIND_SERIAL)
+        return session_start(s);
+    if ((s->serial = serial_new(s)) == NULL)
+        return error_set(ENOMEM, "out of memory");
+    s->phase = PHASE_OPEN;
+    return 0;
+}
+
+futures_t *
+futures_open(const futures_config_t *config)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static const futures_config_t none;
+    futures_t *s;
+    int error;
+
+    if (serve_wanted())
+        serve();
+    pthread_once(&once, watch_forks);
+    if ((s = calloc(1, sizeof(*s))) == NULL)
+        return error_null(ENOMEM, "out of memory");
+    s->generation = generation;
+    s->refs = 1;
+    s->wake_fd = s->done_fd = -1;
+    if (make(s) != 0 || parse_config(s, config == NULL ? &none : config) != 0 ||
+        find_program(s) != 0 || start(s) != 0) {
+        error = errno;
+        session_free(s);
+        errno = error;
+        return NULL;
+    }
+    return s;
+}
+
+futures_t *
+futures_new(const char *endpoint)
+{
+    return futures_open(&(futures_config_t){.endpoint = endpoint});
+}
+
+/* ---- callbacks -------------------------------------------------------------------------------- */
+
+/* The callback that a partial result is for; NULL: nobody's any more. */
+static future_partial_fn *
+partial_target(const futures_t *s, const struct partial *p, void **arg_p)
+{
+    const struct job *j = core_find(s->core, p->job);
+    const struct chunk *c;
+    struct watcher *w;
+    struct extras *x;
+
+    if (j == NULL)
+        return NULL;
+    if (j->owner != NULL)
+        return results_partial(j->owner, arg_p);
+    if ((c = job_chunk(j, p->index)) == NULL || c->first > p->index ||
+        p->index - c->first >= c->watchers_room ||
+        (w = c->watchers[p->index - c->first]) == NULL)
+        return NULL;
+    x = (struct extras *)((char *)w - offsetof(struct extras, watcher));
+    *arg_p = x->partial_arg;
+    return x->partial;
+}
+
+static int
+run_partial(futures_t *s, struct partial *p)
+{
+    const struct job *j = core_find(s->core, p->job);
+    uint64_t index = j != NULL && j->spec->singles ? 0 : p->index;
+    future_partial_fn *fn;
+    void *arg = NULL;
+
+    if ((fn = partial_target(s, p, &arg)) != NULL) {
+        session_unlock(s);
+        fn(index, p->data == NULL ? (const void *)"" : p->data->bytes + p->at, p->size, arg);
+        session_lock(s);
+    }
+    partial_free(p);
+    return fn != NULL;
+}
+
+/* The first callback of a future that ended; the future may be gone after it. */
+static int
+run_woken(futures_t *s, struct watcher *w)
+{
+    struct extras *x = (struct extras *)((char *)w - offsetof(struct extras, watcher));
+    struct call *call = TAILQ_FIRST(&x->calls);
+    struct future *f = x->future;
+
+    if (call == NULL) {
+        TAILQ_REMOVE(&s->core->woken, w, link);
+        w->queued = false;
+        return 0;
+    }
+    TAILQ_REMOVE(&x->calls, call, link);
+    session_unlock(s);
+    call->fn(f, call->arg);
+    free(call);
+    session_lock(s);
+    return 1;
+}
+
+int
+session_dispatch(futures_t *s)
+{
+    struct core *core = s->core;
+    int n = 0;
+
+    if (TAILQ_EMPTY(&core->partials) && TAILQ_EMPTY(&core->woken))
+        return 0;
+    if (s->dispatching > 0 && !pthread_equal(s->dispatcher, pthread_self()))
+        return 0; /* that thread goes on, in order */
+    s->dispatcher = pthread_self();
+    s->dispatching++;
+    for (;;) {
+        struct watcher *w;
+        struct partial *p;
+
+        if ((p = core_partial(core)) != NULL)
+            n += run_partial(s, p);
+        else if ((w = TAILQ_FIRST(&core->woken)) != NULL)
+            n += run_woken(s, w);
+        else
+            break;
+    }
+    s->dispatching--;
+    return n;
+}
+
+int
+futures_dispatch(futures_t *self)
+{
+    eventfd_t count;
+    int n;
+
+    if (!session_usable(self))
+        return -1;
+    session_lock(self);
+    if (self->done_told) {
+        self->done_told = false;
+        (void)!eventfd_read(self->done_fd, &count);
+    }
+    if (self->kind == KIND_SERIAL)
+        (void)serial_step(self);
+    n = session_dispatch(self);
+    if (self->kind == KIND_SERIAL && serial_has_work(self))
+        session_news(self);
+    session_unlock(self);
+    return n;
+}
+
+int
+futures_fd(futures_t *self)
+{
+    int fd;
+
+    if (!session_usable(self))
+        return -1;
+    session_lock(self);
+    if (self->done_fd < 0) {
+        self->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        /* Something may have ended, or wait to be run, by now. */
+        if (self->done_fd >= 0 && (self->core->order > 0 || self->kind == KIND_SERIAL))
+            session_news(self);
+    }
+    fd = self->done_fd;
+    session_unlock(self);
+    return fd < 0 ? error_set(errno, "cannot make a descriptor: %s", strerror(errno)) : fd;
+}
+
+void
+session_news(futures_t *s)
+{
+    s->core->news = false;
+    if (s->waiters > 0)
+        pthread_cond_broadcast(&s->changed);
+    if (s->done_fd >= 0 && !s->done_told) {
+        s->done_told = true;
+        (void)!eventfd_write(s->done_fd, 1);
+    }
+}
+
+/* ---- waiting ---------------------------------------------------------------------------------- */
+
+int64_t
+session_deadline(int timeout)
+{
+    return timeout < 0 ? CLOCK_NEVER : clock_us() + (int64_t)timeout * 1000;
+}
+
+int
+session_wait(futures_t *s, int64_t deadline)
+{
+    struct timespec at = {.tv_sec = deadline / 1000000, .tv_nsec = deadline % 1000000 * 1000};
+    int failed = 0;
+
+    if (session_dispatch(s) > 0)
+        return 0;
+    if (deadline != CLOCK_NEVER && clock_us() >= deadline)
+        return -1;
+    if (s->kind == KIND_SERIAL && serial_step(s))
+        return 0;
+    s->waiters++;
+    if (deadline == CLOCK_NEVER)
+        pthread_cond_wait(&s->changed, &s->lock);
+    else
+        failed = pthread_cond_timedwait(&s->changed, &s->lock, &at);
+    s->waiters--;
+    return failed == ETIMEDOUT ? -1 : 0;
+}
+
+int
+session_timed_out(futures_t *s, const struct job *j, int timeout)
+{
+    const char *notice = s->away != NULL                        ? s->away
+                         : j != NULL && j->notice != NULL       ? j->notice
+                         : s->core->notice != NULL              ? s->core->notice
+                                                                : NULL;
+
+    if (notice == NULL)
+        return error_set(ETIMEDOUT, "not yet, after %d ms", timeout);
+    return error_set(ETIMEDOUT, "not yet, after %d ms: %s", timeout, notice);
+}
+
+int
+futures_join(futures_t *self, int timeout)
+{
+    int64_t deadline = session_deadline(timeout);
+
+    if (!session_usable(self))
+        return -1;
+    session_lock(self);
+    while (self->core->unended > 0) {
+        if (session_wait(self, deadline) != 0 && self->core->unended > 0) {
+            session_timed_out(self, NULL, timeout);
+            session_unlock(self);
+            return -1;
+        }
+    }
+    session_dispatch(self);
+    session_unlock(self);
+    return 0;
+}
+
+static int
+grid_count(futures_t *s, bool slots)
+{
+    int n;
+
+    if (!session_usable(s))
+        return -1;
+    session_lock(s);
+    n = (int)(slots ? s->core->slots : s->core->workers);
+    session_unlock(s);
+    return n;
+}
+
+int
+futures_slots(futures_t *self)
+{
+    return grid_count(self, true);
+}
+
+int
+futures_workers(futures_t *self)
+{
+    return grid_count(self, false);
+}
+
+int
+futures_wait_for_slots(futures_t *self, int slots, int timeout)
+{
+    int64_t deadline = session_deadline(timeout);
+    int failed = 0;
+    int have;
+
+    if (!session_usable(self))
+        return -1;
+    session_lock(self);
+    while ((have = (int)self->core->slots) < slots && failed == 0) {
+        if (self->kind != KIND_GRID)
+            failed = error_set(EINVAL, "\"%s\" has %d slots and never gets more: %d will not come",
+                               self->endpoint, have, slots);
+        else if (self->stopped)
+            failed = error_set(ESHUTDOWN, "the session has ended");
+        else if (session_wait(self, deadline) != 0 && (int)self->core->slots < slots)
+            failed = error_set(ETIMEDOUT,
+                               "the grid at %s has %d slots after %d ms, and not %d: start more "
+                               "workers, with ladle-worker",
+                               self->endpoint, have, timeout, slots);
+    }
+    session_unlock(self);
+    return failed;
+}

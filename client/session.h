@@ -1,0 +1,184 @@
+/* session.h - what is behind a futures_t, shared by the sources of the client library.
+ *
+ * One lock guards the core and all of the session's members, except those marked. The I/O thread
+ * moves messages between the core and the grid or the local pool; program threads append work and
+ * wake it only when it sleeps. No callback runs while the lock is held.
+ * The session lives until the program has destroyed it and all futures and results made in it.
+ */
+#ifndef LADLE_SESSION_H
+#define LADLE_SESSION_H
+
+#include "core.h"
+#include "error.h"
+#include "futures.h"
+
+#include "../base/clock.h"
+#include "../base/poller.h"
+
+#include <pthread.h>
+
+enum kind { KIND_SERIAL, KIND_LOCAL, KIND_GRID };
+enum phase { PHASE_OPENING, PHASE_OPEN, PHASE_FAILED };
+
+enum { SINGLES = 16 }; /* streams of single tasks that are open at once */
+
+struct single {
+    struct job *job;
+    uint64_t seed; /* asked for; 0: none */
+    uint64_t used;
+};
+
+struct futures {
+    /* fixed while open */
+    enum kind kind;
+    unsigned generation; /* of the process that opened it: see session_usable() */
+    char *endpoint;
+    futures_config_t config; /* with the defaults filled in; the strings are not ours */
+    char *offered;           /* config.program; NULL: this program */
+    struct executable *executable;
+    struct program program;
+    int wake_fd;
+    pthread_t thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned waiters;
+    unsigned refs; /* futures, results, and 1 until futures_destroy() */
+    struct core *core;
+    bool closed, stopped;
+    bool lost; /* no broker for too long: EPIPE */
+    uint64_t ordinal;
+    uint64_t marks;
+    struct single singles[SINGLES];
+    uint64_t singles_used;
+    char *away; /* why the broker does not answer; NULL: it does */
+
+    pthread_t dispatcher; /* valid while dispatching > 0 */
+    unsigned dispatching;
+    int done_fd; /* -1 until asked for */
+    bool done_told;
+
+    /* the I/O thread */
+    bool started;
+    bool asleep; /* in poller_wait(), or about to be */
+    bool stop;
+    enum phase phase;
+    int failure; /* errno, and its sentence, of PHASE_FAILED */
+    char failed[1024];
+
+    struct serial *serial;
+};
+
+/* ---- any call --------------------------------------------------------------------------------- */
+
+/* May this process use the session? If not, false, with errno and a sentence. */
+bool session_usable(const futures_t *s);
+void session_lock(futures_t *s);
+void session_unlock(futures_t *s); /* and wakes the I/O thread if it has something to send */
+void session_unref(futures_t *s);  /* with the lock held, which it lets go */
+/* Run the callbacks of what ended: the lock is let go meanwhile. How many ran. */
+int session_dispatch(futures_t *s);
+/* Let something happen: run callbacks, or a serial task, or wait. -1 at the deadline. */
+int session_wait(futures_t *s, int64_t deadline);
+int64_t session_deadline(int timeout); /* of a wait of so many ms */
+/* ETIMEDOUT with a sentence: why it takes so long; `j` may be NULL. Returns -1. */
+int session_timed_out(futures_t *s, const struct job *j, int timeout);
+/* The core has news: tell who waits. With the lock held. */
+void session_news(futures_t *s);
+
+/* The whole sentence about a task that did not end well; NULL: ENOMEM. To be freed. */
+char *session_sentence(const struct job *j, uint64_t index, const struct segment *s,
+                       uint32_t offset);
+future_status_t status_of(enum outcome outcome);
+
+/* ---- submitting ------------------------------------------------------------------------------- */
+
+/* Checks function and options, and makes a job out of them, with the lock held. */
+int options_check(const char *function, const task_options_t *options);
+struct job *session_job(futures_t *s, const char *function, const task_options_t *options,
+                        bool singles);
+/* The open stream of single tasks that this one joins. */
+struct job *session_single(futures_t *s, const char *function, const task_options_t *options);
+void session_close_singles(futures_t *s);
+/* -1 unless new work may come: ESHUTDOWN, EPIPE. */
+int session_accepts(futures_t *s);
+/* If this program has no such function, what was submitted is REJECTED. */
+void session_reject_unknown(futures_t *s, struct job *j, uint64_t first, uint64_t count);
+/* A map without inputs so far. */
+results_t *results_new(futures_t *s, struct job *j, const task_options_t *options);
+struct job *results_job(const results_t *r);
+void results_lazy(results_t *r, futures_next_fn *next, void *arg);
+/* Called by session_dispatch() with the lock held: the callback for a partial result. */
+future_partial_fn *results_partial(const results_t *r, void **arg_p);
+
+/* ---- futures ---------------------------------------------------------------------------------- */
+
+struct call {
+    TAILQ_ENTRY(call) link;
+    future_fn *fn;
+    void *arg;
+};
+TAILQ_HEAD(call_list, call);
+
+struct extras { /* what few futures have */
+    struct watcher watcher;
+    struct future *future;
+    struct call_list calls;
+    future_partial_fn *partial;
+    void *partial_arg;
+    char *error;
+    void *aligned;
+};
+
+struct future {
+    futures_t *session;
+    struct chunk *chunk;
+    uint32_t offset;
+    uint64_t mark; /* of the last futures_wait() that saw it */
+    struct extras *extras;
+};
+
+static inline bool
+future_ended(const struct future *f)
+{
+    return (f->chunk->state[f->offset] & STATE_OUTCOME) != 0;
+}
+
+/* ---- the I/O thread --------------------------------------------------------------------------- */
+
+int session_start(futures_t *s); /* until it is open, or -1 */
+void session_stop(futures_t *s);
+void local_run(futures_t *s);
+void grid_run(futures_t *s);
+void io_opened(futures_t *s);
+void io_failed(futures_t *s, int error, const char *text);
+/* Sleep in the poller until `deadline`, or until woken; not at all if there is something to do. */
+void io_sleep(futures_t *s, struct poller *poller, int64_t deadline);
+bool io_stopping(futures_t *s);
+int io_watch(futures_t *s, struct poller *poller, struct watch *w); /* the wake-up descriptor */
+void io_say(const futures_t *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void io_print(futures_t *s, const struct message_output *m);
+
+/* ---- serial ----------------------------------------------------------------------------------- */
+
+struct serial *serial_new(futures_t *s);
+void serial_free(struct serial *self);
+bool serial_step(futures_t *s); /* run one task in this thread; false: there is none */
+bool serial_has_work(futures_t *s);
+
+/* ---- this executable -------------------------------------------------------------------------- */
+
+struct executable;
+/* `whole`: to be shipped, so with digest and machine. NULL with errno and a sentence. */
+struct executable *executable_new(bool whole);
+void executable_free(struct executable *e);
+const struct program *executable_program(const struct executable *e);
+const char *executable_path(const struct executable *e);
+int executable_digest(struct executable *e); /* reads it all; -1 with a sentence */
+/* The answer to PROGRAM_WANTED; the blob in it belongs to the caller. */
+void executable_part(const struct executable *e, const struct message_program_wanted *wanted,
+                     struct message_program_part *part);
+
+int cores_usable(void); /* by affinity and cgroup */
+
+#endif

@@ -1,0 +1,188 @@
+/* Waiting for some of many futures. */
+#include "session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINED_UP UINT64_MAX /* a future's mark: it ended, and those behind it in the list earlier */
+
+/* When a task ended, among all of its session. */
+static uint64_t
+order_of(const future_t *f)
+{
+    const struct segment *s = chunk_segment(f->chunk, f->offset);
+
+    return s == NULL ? UINT64_MAX : s->order;
+}
+
+static int
+compare(const void *left, const void *right)
+{
+    const future_t *a = *(future_t *const *)left, *b = *(future_t *const *)right;
+    uint64_t x = order_of(a), y = order_of(b);
+
+    if (x != y)
+        return x < y ? -1 : 1;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+static void
+swap(future_t **list, size_t i, size_t k)
+{
+    future_t *f = list[i];
+
+    list[i] = list[k];
+    list[k] = f;
+}
+
+static int
+list_check(future_t *const *list, size_t count)
+{
+    if (list == NULL && count > 0)
+        return error_set(EINVAL, "there is no list of futures: it is NULL");
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] == NULL)
+            return error_set(EINVAL, "future %zu of the list is NULL", i);
+        if (list[i]->session != list[0]->session)
+            return error_set(EINVAL, "future %zu of the list belongs to another session than the "
+                                     "first: wait for each session's own",
+                             i);
+    }
+    return count == 0 || session_usable(list[0]->session) ? 0 : -1;
+}
+
+/* Move those that stand in the list a second time to its end; returns how many are left. */
+static size_t
+without_twins(futures_t *s, future_t **list, size_t count)
+{
+    uint64_t mark = ++s->marks;
+    size_t i = 0;
+
+    while (i < count) {
+        if (list[i]->mark == mark)
+            swap(list, i, --count);
+        else
+            list[i++]->mark = mark;
+    }
+    return count;
+}
+
+/* Move those of [done, count) that have ended to the front, in the order in which they did. */
+static size_t
+gather(future_t **list, size_t done, size_t count, bool *failed)
+{
+    size_t from = done;
+
+    for (size_t i = done; i < count; i++) {
+        if (!future_ended(list[i]))
+            continue;
+        if ((list[i]->chunk->state[list[i]->offset] & STATE_OUTCOME) != 1 + OUTCOME_DONE)
+            *failed = true;
+        swap(list, i, done++);
+    }
+    qsort(list + from, done - from, sizeof(*list), compare);
+    return done;
+}
+
+int
+futures_wait(future_t **list, size_t count, futures_when_t when, int timeout)
+{
+    int64_t deadline = session_deadline(timeout);
+    size_t distinct, done = 0;
+    bool failed = false, late = false;
+    futures_t *s;
+
+    if (list_check(list, count) != 0)
+        return -1;
+    if (when != FIRST_COMPLETED && when != FIRST_FAILED && when != ALL_COMPLETED)
+        return error_set(EINVAL, "when is %d: expected FIRST_COMPLETED, FIRST_FAILED or "
+                                 "ALL_COMPLETED",
+                         (int)when);
+    if (count == 0)
+        return 0;
+    s = list[0]->session;
+    session_lock(s);
+    distinct = without_twins(s, list, count);
+    for (;;) {
+        done = gather(list, done, distinct, &failed);
+        if (done == distinct || (when == FIRST_COMPLETED && done > 0) ||
+            (when == FIRST_FAILED && failed) || late)
+            break;
+        late = session_wait(s, deadline) != 0;
+    }
+    if (late && done < distinct && !(when == FIRST_COMPLETED && done > 0) &&
+        !(when == FIRST_FAILED && failed))
+        session_timed_out(s, list[done]->chunk->job, timeout);
+    else
+        errno = 0;
+    session_dispatch(s);
+    session_unlock(s);
+    return (int)done;
+}
+
+/* Line up those that have ended at the end of the list, the first of them last: further calls find
+ * them without a search. What ends later is behind all of them in order, too. False: none. */
+static bool
+line_up(future_t **list, size_t count)
+{
+    size_t from = count;
+
+    for (size_t i = count; i-- > 0;)
+        if (future_ended(list[i]))
+            swap(list, i, --from);
+    if (from == count)
+        return false;
+    qsort(list + from, count - from, sizeof(*list), compare);
+    for (size_t i = from, k = count - 1; i < k; i++, k--)
+        swap(list, i, k);
+    for (size_t i = from; i < count; i++)
+        list[i]->mark = LINED_UP;
+    return true;
+}
+
+/* With the lock held. NULL at the deadline. */
+static future_t *
+next_of(futures_t *s, future_t **list, size_t count, int64_t deadline)
+{
+    while (!line_up(list, count))
+        if (session_wait(s, deadline) != 0 && !line_up(list, count))
+            return NULL;
+    return list[count - 1];
+}
+
+future_t *
+futures_next(future_t **list, size_t *count_p, int timeout)
+{
+    int64_t deadline = session_deadline(timeout);
+    future_t *f;
+    futures_t *s;
+    size_t count;
+
+    if (count_p == NULL)
+        return error_null(EINVAL, "there is no count: count_p is NULL");
+    if ((count = *count_p) == 0) {
+        errno = 0;
+        return NULL;
+    }
+    /* The last one stands for all in a list that was looked through before. */
+    if (list == NULL || list[count - 1] == NULL)
+        return error_null(EINVAL, "there is no list of futures, or its last one is NULL");
+    if (!session_usable(s = list[count - 1]->session))
+        return NULL;
+    session_lock(s);
+    f = list[count - 1]->mark == LINED_UP ? list[count - 1] : NULL;
+    session_unlock(s);
+    if (f == NULL && list_check(list, count) != 0)
+        return NULL;
+    session_lock(s);
+    if (f == NULL && (f = next_of(s, list, count, deadline)) == NULL) {
+        session_timed_out(s, list[count - 1]->chunk->job, timeout);
+    } else {
+        f->mark = 0;
+        *count_p = count - 1;
+        session_dispatch(s);
+    }
+    session_unlock(s);
+    return f;
+}
