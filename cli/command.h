@@ -1,0 +1,9 @@
+/* command.h - one command of `ladle`: each has a file of its own. */
+#ifndef LADLE_COMMAND_H
+#define LADLE_COMMAND_H
+
+/* argv[0] is "ladle run" and the like, for messages. Returns the exit status. */
+int command_run(int argc, char **argv);
+int command_status(int argc, char **argv);
+
+#endif
