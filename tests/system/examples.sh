@@ -1,0 +1,203 @@
+#!/bin/bash
+# examples.sh - one example, run in every way: the same output each time, and the right one
+#
+#   examples.sh EXAMPLE BIN SOURCE    BIN: where the programs are; SOURCE: the top of the tree
+# shellcheck disable=SC2016,SC2018,SC2019,SC2094
+set -u
+example=$1 bin=$2 source=$3
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+unset LADLE_BROKER
+export LC_ALL=C
+
+ways=(serial local:1 local:2 grid)
+failures=0
+
+# on WAY PROGRAM [ARGUMENT]...
+on() {
+    local way=$1
+    shift
+    case $way in
+    grid) timeout 60 "$bin/ladle" run -n 2 -- "$@" ;;
+    *) LADLE_BROKER=$way timeout 60 "$@" ;;
+    esac
+}
+
+verdict() {
+    if [ "$1" -eq 0 ]; then
+        echo "pass: $2"
+    else
+        echo "FAIL: $2"
+        failures=$((failures + 1))
+    fi
+}
+
+# same WHAT EXPECTED-FILE FILE
+same() {
+    diff -u "$2" "$3" >"$dir/diff" 2>&1
+    local status=$?
+    head -n 20 "$dir/diff"
+    verdict $status "$1"
+}
+
+# ends WHAT STATUS PATTERN COMMAND...: with that exit status, and words on standard error (of
+# those that end well: anywhere)
+ends() {
+    local what=$1 expected=$2 pattern=$3 status
+    shift 3
+    timeout 60 "$@" >"$dir/ends.out" 2>"$dir/ends.err" </dev/null
+    status=$?
+    [ "$status" -ne 0 ] || cat "$dir/ends.out" >>"$dir/ends.err"
+    if [ "$status" -eq "$expected" ] && grep -q -- "$pattern" "$dir/ends.err"; then
+        verdict 0 "$what"
+    else
+        echo "exit status $status; standard error:"
+        head -n 20 "$dir/ends.err"
+        verdict 1 "$what"
+    fi
+}
+
+# everywhere ARGUMENT...: the same standard output in every way, left in $dir/serial
+everywhere() {
+    local way status
+    for way in "${ways[@]}"; do
+        on "$way" "$bin/$example" "$@" >"$dir/$way" 2>"$dir/$way.err" </dev/null
+        status=$?
+        [ "$status" -eq 0 ] || head -n 20 "$dir/$way.err"
+        verdict "$status" "$way: exit status $status"
+        [ "$way" = serial ] || same "$way: same output as serial" "$dir/serial" "$dir/$way"
+    done
+}
+
+manners() {
+    ends "--help: exit status 0" 0 "^Usage: $example " "$bin/$example" --help
+    ends "unknown option: a sentence, exit status 2" 2 "no option '--nonsense'" \
+        "$bin/$example" --nonsense
+    ends "no such broker: a sentence, exit status 1" 1 "^$example: " \
+        env LADLE_BROKER=local:nonsense "$bin/$example" "$@"
+}
+
+check_square() {
+    everywhere
+    echo "the squares of 0 to 999 add up to 332833500" >expected
+    same "right sum" expected serial
+    sed -n '/^```c$/,/^```$/{/^```/!p}' "$source/README.md" >readme
+    same "README shows this very program" "$source/examples/square.c" readme
+}
+
+check_pi() {
+    local slots
+    everywhere 50 2000
+    grep -q '^pi is about 3\.1[34]' serial
+    verdict $? "about pi: $(cat serial)"
+    for slots in 1 2 8; do
+        timeout 60 "$bin/pi" --slots $slots 50 2000 >slots.$slots 2>&1
+        same "same digits on $slots slots" serial slots.$slots
+    done
+    timeout 60 "$bin/pi" --seed 2 50 2000 >seed 2>&1
+    ! cmp -s serial seed
+    verdict $? "other digits from another seed"
+    ends "no number: a sentence" 2 "TASKS: 'x' is not a whole number" "$bin/pi" x
+    manners
+}
+
+check_mandelbrot() {
+    local way picture='160 120, black 22 %, colours 114, sum aca95b2ecc103c8d'
+    for way in "${ways[@]}"; do
+        on "$way" "$bin/mandelbrot" --width 160 --height 120 --tile 16 --iterations 500 \
+            --where --output "$way.png" >"$way" 2>"$way.err" </dev/null
+        verdict $? "$way: exit status"
+        if [ "$way" = serial ]; then
+            "$bin/test_picture" serial.png >facts
+            grep -qx "$picture" facts
+            verdict $? "a picture: $(cat facts)"
+        else
+            cmp serial.png "$way.png"
+            verdict $? "$way: same picture"
+        fi
+        grep -q '^80 tiles in [0-9.]* s on [0-9]* slots of [0-9]* workers$' "$way"
+        verdict $? "$way: $(head -n 1 "$way")"
+        [ "$(awk '/ tiles by /{n += $1} END{print n}' "$way")" = 80 ]
+        verdict $? "$way: --where accounts for every tile"
+    done
+    ends "unwritable file: a sentence" 1 "cannot write /nowhere/x.png" "$bin/mandelbrot" \
+        --width 16 --height 16 --output /nowhere/x.png
+    manners
+}
+
+check_onemax() {
+    local map
+    for map in serial local grid; do
+        if [ $map = grid ]; then
+            on grid "$bin/onemax" --map grid >$map 2>$map.err
+        else
+            timeout 60 "$bin/onemax" --map $map >$map 2>$map.err
+        fi
+        verdict $? "--map $map: exit status"
+        [ $map = serial ] || same "--map $map: same run as serial" serial $map
+    done
+    tail -n 1 serial | grep -q 'best  *9[5-9]$\|best 100$'
+    verdict $? "it learns: $(tail -n 1 serial)"
+    [ "$(wc -l <serial)" -eq 41 ]
+    verdict $? "a line for each of 41 generations"
+    ends "bad map: a sentence" 2 "'x' is none of serial, local, grid" "$bin/onemax" --map x
+    ends "unknown option: a sentence" 2 "no option" "$bin/onemax" --nonsense
+    ends "--help: exit status 0" 0 "^Usage: $example " "$bin/onemax" --help
+}
+
+# words FILE...: what wordcount should print
+words() {
+    cat "$@" | tr -cs 'A-Za-z\200-\377' '\n' | tr 'A-Z' 'a-z' | grep . | sort | uniq -c |
+        sort -k1,1nr -k2,2 | head -n 25 | awk '{printf "%7d %s\n", $1, $2}'
+}
+
+check_wordcount() {
+    local i
+    for i in {1..60}; do # over a megabyte: several chunks
+        cat "$source/LICENSE" "$source"/examples/*.c
+        printf 'Größe naïve 語 x%s' "$i"
+    done >long
+    printf 'no newline at the end' >short
+    : >empty
+    everywhere --top 25 long short empty
+    words long <(echo) short >expected
+    same "as sort | uniq -c counts" expected serial
+    on grid "$bin/wordcount" --top 25 - <long >stdin 2>stdin.err
+    words long >expected
+    same "standard input reaches the grid" expected stdin
+    ends "missing file: a sentence, the others are counted" 1 "cannot open nowhere: " \
+        "$bin/wordcount" nowhere short
+    grep -q '^      1 newline$' ends.out
+    verdict $? "the others were counted"
+    ends "no file: a sentence" 2 "which files" "$bin/wordcount"
+    manners short
+}
+
+check_sweep() {
+    local i
+    for i in {1..20}; do
+        seq "$i" | sed "s/^/$i: /"
+    done >expected
+    everywhere 'seq {} | sed "s/^/{}: /"' {1..20}
+    same "as a loop of the shell prints" expected serial
+    ends "a failure: exit status 1, its own sentence" 1 '^sweep: 2: exit status 7$' \
+        "$bin/sweep" 'echo {}; [ {} -ne 2 ] || exit 7' 1 2 3
+    seq 3 >expected
+    same "the others print" expected ends.out
+    ends "a signal: its own sentence" 1 '^sweep: 2: killed by signal 9 (Killed)$' \
+        "$bin/sweep" 'echo {}; [ {} -ne 2 ] || kill -9 $$' 1 2 3
+    ends "--timeout: its own sentence" 1 '^sweep: 2: .*TIMED_OUT\|^sweep: 2: .*time' \
+        "$bin/sweep" --timeout 1 'echo {}; [ {} -ne 2 ] || exec sleep 1000' 1 2 3
+    printf '1\n3\n' >expected
+    same "the others print" expected ends.out
+    ends "--status: of all" 0 '^sweep: b: exit status 0$' "$bin/sweep" --status 'true {}' a b
+    ends "no {}: a sentence" 2 'no {} in' "$bin/sweep" true 1
+    ends "no parameter: a sentence" 2 'which parameters' "$bin/sweep" 'echo {}'
+    ends "no command: a sentence" 2 'which command' "$bin/sweep"
+    manners 'echo {}' 1
+}
+
+"check_$example"
+echo "$example: $failures failed"
+[ "$failures" -eq 0 ]
