@@ -1,0 +1,637 @@
+/* The broker as a process: where it listens, and what bad peers cost. */
+#include "../../proto/limits.h"
+#include "../../proto/wire.h"
+#include "harness.h"
+#include "talker.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char endpoint[256];
+
+static struct process *
+broker(void)
+{
+    return broker_start("tcp://127.0.0.1:0", endpoint);
+}
+
+static void
+assert_serves(void)
+{
+    struct talker *t = talker_new(endpoint);
+
+    talker_join(t, ROLE_CLIENT, "client", 0);
+    talker_free(t);
+}
+
+static void
+assert_refuses_to_start(const char *bind, const char *words)
+{
+    struct process *p = process(harness_binary("ladle-broker"), "--bind", bind);
+
+    assert_int_equal(process_await(p, SOON), 1);
+    if (strstr(process_errors(p), words) == NULL)
+        print_error("'%s' is not in: %s", words, process_errors(p));
+    assert_non_null(strstr(process_errors(p), words));
+    assert_string_equal(process_output(p), "");
+}
+
+/* ---- where it listens ------------------------------------------------------------------------ */
+
+static void
+refuses_to_listen_beyond_loopback_without_keys(void **state)
+{
+    (void)state;
+    assert_refuses_to_start("tcp://0.0.0.0:0", "neither encrypted nor authenticated");
+    assert_refuses_to_start("tcp://*:0", "--insecure");
+    assert_refuses_to_start("tcp://[::]:0", "--insecure");
+    assert_refuses_to_start("tcp://128.0.0.1:0", "--insecure");
+}
+
+static void
+listens_beyond_loopback_when_told_insecure(void **state)
+{
+    struct process *p =
+        process(harness_binary("ladle-broker"), "--bind", "tcp://*:0", "--insecure");
+
+    (void)state;
+    await(strstr(process_output(p), "ladle-broker: ready at tcp://0.0.0.0:") != NULL, SOON);
+    assert_true(process_wrote(p, "neither encrypted nor authenticated"));
+}
+
+static void
+tells_why_an_endpoint_cannot_be_bound(void **state)
+{
+    char used[256];
+
+    (void)state;
+    broker();
+    snprintf(used, sizeof(used), "%s", endpoint);
+    assert_refuses_to_start(used, "in use");
+    assert_refuses_to_start("tcp://127.0.0.1", "tcp://address:port");
+    assert_refuses_to_start("tcp://127.0.0.1:65536", "tcp://address:port");
+    assert_refuses_to_start("tcp://127.0.0.1:http", "tcp://address:port");
+    assert_refuses_to_start("udp://127.0.0.1:1", "tcp://address:port");
+    assert_refuses_to_start("", "tcp://address:port");
+    assert_refuses_to_start("ipc://", "path");
+    assert_refuses_to_start("ipc:///nonexistent/directory/socket", "does not exist");
+}
+
+static void
+listens_at_several_endpoints_and_leaves_no_trace(void **state)
+{
+    char ipc[300], expected[1024], first[256], *written;
+    struct process *p;
+    struct stat st;
+
+    (void)state;
+    snprintf(ipc, sizeof(ipc), "ipc://%s", harness_path("socket"));
+    p = process(harness_binary("ladle-broker"), "--bind", "tcp://localhost:0", "--bind", ipc,
+                "--bind", "tcp://[::1]:*", "--port-file", harness_path("port"));
+    await(strstr(process_output(p), "tcp://[::1]:") != NULL, SOON);
+    assert_int_equal(sscanf(process_output(p), "ladle-broker: ready at %255s", first), 1);
+    assert_true(starts_with(first, "tcp://127.0.0.1:"));
+    written = file_read(harness_path("port"), NULL);
+    assert_non_null(written);
+    snprintf(expected, sizeof(expected), "%s\n%s\n", first, ipc);
+    assert_true(starts_with(written, expected));
+    free(written);
+
+    assert_int_equal(status_number(first, "slots"), 0);
+    assert_int_equal(status_number(ipc, "slots"), 0);
+
+    kill(p->pid, SIGTERM);
+    assert_int_equal(process_await(p, SOON), 0);
+    assert_int_equal(stat(harness_path("socket"), &st), -1);
+    assert_int_equal(stat(harness_path("port"), &st), -1);
+}
+
+static void
+ends_well_at_sigint(void **state)
+{
+    struct process *p = broker();
+
+    (void)state;
+    kill(p->pid, SIGINT);
+    assert_int_equal(process_await(p, SOON), 0);
+}
+
+static void
+takes_over_the_socket_of_a_dead_broker_only(void **state)
+{
+    char ipc[300];
+    struct process *dead;
+
+    (void)state;
+    snprintf(ipc, sizeof(ipc), "ipc://%s", harness_path("socket"));
+    dead = broker_start(ipc, NULL);
+    assert_refuses_to_start(ipc, "in use");
+    assert_int_equal(status_number(ipc, "slots"), 0); /* the living one kept its socket */
+    process_kill(dead);
+    broker_start(ipc, endpoint);
+    assert_serves();
+
+    file_write(harness_path("diary"), "dear", 4, 0600);
+    snprintf(ipc, sizeof(ipc), "ipc://%s", harness_path("diary"));
+    assert_refuses_to_start(ipc, "something else");
+    assert_non_null(file_read(harness_path("diary"), NULL));
+}
+
+static void
+ends_when_its_parent_is_killed(void **state)
+{
+    char command[600];
+    struct process *shell;
+
+    (void)state;
+    snprintf(command, sizeof(command), "%s --with-parent --bind tcp://127.0.0.1:0; true",
+             harness_binary("ladle-broker"));
+    shell = process("/bin/sh", "-c", command);
+    await(process_wrote(shell, "ready"), SOON);
+    assert_int_equal(processes_named("ladle-broker", NULL, 0), 1);
+    process_kill(shell);
+    await(processes_left() == 0, SOON);
+}
+
+static void
+explains_bad_options(void **state)
+{
+    struct process *p = process(harness_binary("ladle-broker"), "--bund", "x");
+
+    (void)state;
+    assert_int_equal(process_await(p, SOON), 64);
+    p = process(harness_binary("ladle-broker"), "--log-level", "loud");
+    assert_int_equal(process_await(p, SOON), 64);
+    assert_non_null(strstr(process_errors(p), "loud"));
+    p = process(harness_binary("ladle-broker"), "tcp://127.0.0.1:0");
+    assert_int_equal(process_await(p, SOON), 64);
+    p = process(harness_binary("ladle-broker"), "--version");
+    assert_int_equal(process_await(p, SOON), 0);
+    assert_true(starts_with(process_output(p), "ladle-broker "));
+}
+
+/* ---- bad peers ------------------------------------------------------------------------------- */
+
+static int
+raw_connection(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval limit = {.tv_sec = SOON / 1000};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    a.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    return fd;
+}
+
+static int
+descriptors(const struct process *p)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)p->pid);
+    return directory_entries(path);
+}
+
+static void
+garbage_on_the_port_harms_nobody(void **state)
+{
+    static const char http[] = "GET / HTTP/1.1\r\nHost: ladle\r\n\r\n";
+    /* A proper ZMTP greeting, then a command of 2^63 bytes. */
+    static const unsigned char greeting[64] = {[0] = 0xff, [9] = 0x7f, [10] = 3, [12] = 'N',
+                                               'U',        'L',        'L'};
+    static const unsigned char huge[] = {0x06, 0x80, 0, 0, 0, 0, 0, 0, 0, 5};
+    struct process *p = broker();
+    struct talker *bystander = talker_new(endpoint);
+    int before = descriptors(p);
+    uint32_t random = 12345;
+
+    (void)state;
+    talker_join(bystander, ROLE_CLIENT, "bystander", 0);
+    for (int round = 0; round < 20; round++) {
+        int fd = raw_connection();
+        unsigned char noise[4096];
+
+        for (size_t i = 0; i < sizeof(noise); i++)
+            noise[i] = (unsigned char)((random = random * 1664525 + 1013904223) >> 24);
+        if (round % 4 == 1) {
+            assert_true(write(fd, greeting, sizeof(greeting)) > 0);
+            assert_true(write(fd, huge, sizeof(huge)) > 0);
+        }
+        if (round % 4 == 2)
+            assert_true(write(fd, greeting, sizeof(greeting)) > 0);
+        if (round % 4 == 3)
+            assert_true(write(fd, http, sizeof(http)) > 0);
+        else
+            assert_true(send(fd, noise, sizeof(noise), MSG_NOSIGNAL) > 0 || errno == EPIPE ||
+                        errno == ECONNRESET);
+        close(fd);
+    }
+    assert_serves();
+    await(descriptors(p) <= before, SOON);
+    assert_false(talker_await_down(bystander, 0));
+    talker_free(bystander);
+}
+
+static void
+silent_connections_are_dropped(void **state)
+{
+    enum { SILENT = 100 };
+    struct process *p = broker();
+    int fds[SILENT], before = descriptors(p);
+
+    (void)state;
+    for (int i = 0; i < SILENT; i++)
+        fds[i] = raw_connection();
+    assert_serves();
+    await(descriptors(p) <= before, SOON); /* although we hold on to ours */
+    for (int i = 0; i < SILENT; i++)
+        close(fds[i]);
+}
+
+static void
+silent_dealers_harm_nobody(void **state)
+{
+    enum { SILENT = 20 };
+    struct dealer *silent[SILENT];
+
+    (void)state;
+    broker();
+    for (int i = 0; i < SILENT; i++)
+        silent[i] = dealer_new(endpoint, NULL);
+    assert_serves();
+    for (int i = 0; i < SILENT; i++)
+        dealer_free(silent[i]);
+}
+
+struct abuse {
+    const char *title;
+    const char *identity;
+    size_t size; /* of the first frame */
+    int frames;
+    unsigned char fill;
+};
+
+/* What a peer sends is malformed: it is told so, and its connection ends; that of others does not.
+ */
+static void
+malformed_envelopes_cost_their_connection(void **state)
+{
+    static const struct abuse abuses[] = {
+        {"empty header", NULL, 0, 1, 0},
+        {"noise", NULL, 100, 1, 0xff},
+        {"field number 0", NULL, 8, 1, 0},
+        {"header over the limit", NULL, LIMIT_HEADER + 1, 1, 0x0a},
+        {"three frames", NULL, 4, 3, 0x12},
+        {"many frames", NULL, 4, 300, 0x12},
+    };
+    enum { N = sizeof(abuses) / sizeof(*abuses) };
+    struct talker *bystander;
+    static unsigned char frame[LIMIT_HEADER + 1];
+
+    (void)state;
+    broker();
+    bystander = talker_new(endpoint);
+    talker_join(bystander, ROLE_CLIENT, "bystander", 0);
+    for (int i = 0; i < N; i++) {
+        struct dealer *d = dealer_new(endpoint, abuses[i].identity);
+        const char *text;
+
+        memset(frame, abuses[i].fill, abuses[i].size);
+        for (int f = 1; f <= abuses[i].frames; f++)
+            dealer_send(d, frame, abuses[i].size, f < abuses[i].frames);
+        text = dealer_await_refused(d, SOON);
+        if (text == NULL)
+            print_error("no REFUSED for: %s\n", abuses[i].title);
+        assert_non_null(text);
+        assert_true(strlen(text) > 10);
+        assert_true(dealer_await_down(d, SOON));
+        dealer_free(d);
+    }
+    assert_int_equal(status_number(endpoint, "peers_cut"), N);
+    assert_false(talker_await_down(bystander, 0));
+    talker_free(bystander);
+    assert_serves();
+}
+
+static void
+a_refused_peer_is_not_heard_any_more(void **state)
+{
+    struct dealer *d;
+
+    (void)state;
+    broker();
+    d = dealer_new(endpoint, NULL);
+    for (int i = 0; i < 1000; i++)
+        dealer_send(d, "\xff\xff\xff", 3, false);
+    assert_non_null(dealer_await_refused(d, SOON));
+    assert_true(dealer_await_down(d, SOON));
+    assert_int_equal(status_number(endpoint, "peers_cut"), 1);
+    dealer_free(d);
+}
+
+static void
+a_peer_may_not_choose_its_routing_id(void **state)
+{
+    struct dealer *d;
+
+    (void)state;
+    broker();
+    d = dealer_new(endpoint, "somebody");
+    dealer_send(d, "x", 1, false);
+    await(status_number(endpoint, "peers_cut") == 1, SOON);
+    dealer_free(d);
+    assert_serves();
+}
+
+static void
+an_item_over_the_limit_costs_the_connection(void **state)
+{
+    struct dealer *d;
+    char *large = calloc(1, (size_t)LIMIT_DATA + 1);
+
+    (void)state;
+    assert_non_null(large);
+    broker();
+    d = dealer_new(endpoint, NULL);
+    dealer_send(d, "x", 1, true);
+    dealer_send(d, large, (size_t)LIMIT_DATA + 1, false);
+    assert_true(dealer_await_down(d, 3 * SOON));
+    dealer_free(d);
+    free(large);
+    assert_serves();
+}
+
+/* ---- the protocol -----------------------------------------------------------------------------
+ */
+
+static void
+a_stranger_is_asked_for_its_hello(void **state)
+{
+    struct message beat = {.type = MESSAGE_BEAT};
+    struct talker *t;
+
+    (void)state;
+    broker();
+    t = talker_new(endpoint);
+    talker_send(t, &beat);
+    assert_non_null(talker_await(t, MESSAGE_BYE, SOON));
+    talker_free(t);
+    assert_int_equal(status_number(endpoint, "peers_cut"), 0);
+}
+
+static void
+versions_beside_ours_are_welcome(void **state)
+{
+    struct message hello = talker_hello(ROLE_CLIENT, "newer", 0);
+    const struct message *m;
+    struct talker *t;
+
+    (void)state;
+    broker();
+    t = talker_new(endpoint);
+    hello.hello.protocol = LADLE_PROTOCOL + 1;
+    talker_send(t, &hello);
+    assert_non_null(m = talker_await(t, MESSAGE_WELCOME, SOON));
+    assert_int_equal(m->welcome.protocol, LADLE_PROTOCOL);
+    talker_free(t);
+}
+
+static void
+other_versions_are_refused_within_a_second(void **state)
+{
+    struct message hello = talker_hello(ROLE_WORKER, "future", 1);
+    char theirs[16], ours[16];
+    const struct message *m;
+    struct talker *t;
+    int64_t started;
+
+    (void)state;
+    broker();
+    t = talker_new(endpoint);
+    hello.hello.protocol = LADLE_PROTOCOL + 76;
+    started = harness_now();
+    talker_send(t, &hello);
+    assert_non_null(m = talker_await(t, MESSAGE_REFUSED, SOON));
+    assert_true(harness_now() - started < 1000);
+    snprintf(theirs, sizeof(theirs), "%d", LADLE_PROTOCOL + 76);
+    snprintf(ours, sizeof(ours), "%d", LADLE_PROTOCOL);
+    assert_non_null(strstr(m->text, theirs));
+    assert_non_null(strstr(m->text, ours));
+    assert_true(talker_await_down(t, SOON));
+    talker_free(t);
+}
+
+static void
+assert_cut(enum role role, const struct message *m)
+{
+    struct talker *t = talker_new(endpoint);
+    const struct message *refused;
+
+    talker_join(t, role, "odd", 1);
+    talker_send(t, m);
+    refused = talker_await(t, MESSAGE_REFUSED, SOON);
+    if (refused == NULL)
+        print_error("no REFUSED for %s\n", message_name(m->type));
+    assert_non_null(refused);
+    assert_true(talker_await_down(t, SOON));
+    talker_free(t);
+}
+
+static void
+what_is_not_for_its_role_costs_a_peer_its_connection(void **state)
+{
+    struct message draining = {.type = MESSAGE_DRAINING, .text = "now"};
+    struct message taken = {.type = MESSAGE_TAKEN, .taken.bytes = 5};
+    struct message end = {.type = MESSAGE_JOB_END, .job_end = {.job = 1, .total = 1}};
+    struct message welcome = {.type = MESSAGE_WELCOME,
+                              .welcome = {.protocol = LADLE_PROTOCOL,
+                                          .software = "ladle",
+                                          .name = "",
+                                          .instance = 1,
+                                          .beat_ms = 1,
+                                          .lost_ms = 1}};
+
+    (void)state;
+    broker();
+    assert_cut(ROLE_CLIENT, &draining);
+    assert_cut(ROLE_WORKER, &taken);
+    assert_cut(ROLE_OPERATOR, &end);
+    assert_cut(ROLE_CLIENT, &welcome);
+    assert_int_equal(status_number(endpoint, "peers_cut"), 4);
+    assert_int_equal(status_number(endpoint, "workers_connected"), 0);
+    assert_serves();
+}
+
+static void
+an_executor_is_not_served(void **state)
+{
+    struct message hello = talker_hello(ROLE_EXECUTOR, "lost", 0);
+    struct talker *t;
+
+    (void)state;
+    broker();
+    t = talker_new(endpoint);
+    talker_send(t, &hello);
+    assert_non_null(talker_await(t, MESSAGE_REFUSED, SOON));
+    talker_free(t);
+}
+
+/* ---- loss -------------------------------------------------------------------------------------
+ */
+
+static pid_t
+start_fake_worker(struct talker *client)
+{
+    const struct message *m;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct talker *t;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        t = talker_new(endpoint);
+        talker_join(t, ROLE_WORKER, "fake", 3);
+        for (;;)
+            pause();
+    }
+    assert_true(pid > 0);
+    do
+        assert_non_null(m = talker_await(client, MESSAGE_GRID, SOON));
+    while (m->grid.slots != 3);
+    return pid;
+}
+
+/* ROUTER does not tell of lost connections: the broker has to find out. */
+static void
+a_killed_worker_is_missed_at_once(void **state)
+{
+    struct talker *client;
+
+    (void)state;
+    broker();
+    client = talker_new(endpoint);
+    talker_join(client, ROLE_CLIENT, "client", 0);
+    for (int i = 0; i < 3; i++) {
+        pid_t pid = start_fake_worker(client);
+        const struct message *m;
+        int64_t killed = harness_now();
+
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        assert_non_null(m = talker_await(client, MESSAGE_GRID, SOON));
+        assert_int_equal(m->grid.slots, 0);
+        assert_true(harness_now() - killed < 1000); /* by silence it would take six seconds */
+    }
+    talker_free(client);
+}
+
+static void
+a_slow_reader_does_not_hold_up_others(void **state)
+{
+    enum { COUNT = 64, SIZE = 64 << 10 };
+    struct talker *slow, *fast, *worker;
+    const struct message *m;
+    struct message status = {.type = MESSAGE_STATUS_WANTED};
+
+    (void)state;
+    broker();
+    slow = talker_new(endpoint);
+    fast = talker_new(endpoint);
+    worker = talker_new(endpoint);
+    talker_join(slow, ROLE_CLIENT, "slow", 0);
+    talker_join(worker, ROLE_WORKER, "worker", 1);
+    talker_join(fast, ROLE_CLIENT, "fast", 0);
+    for (int i = 0; i < 20000; i++) /* and never reads the answers */
+        talker_send(slow, &status);
+    talker_submit(fast, 1, "square", COUNT, SIZE);
+    assert_non_null(talker_await(fast, MESSAGE_ACCEPTED, SOON));
+    assert_non_null(talker_await(worker, MESSAGE_JOB, SOON));
+    assert_non_null(m = talker_await(worker, MESSAGE_SLICE, SOON));
+    assert_int_equal(m->slice.columns.length, (size_t)m->slice.columns.count * SIZE);
+    talker_free(slow);
+    talker_free(fast);
+    talker_free(worker);
+}
+
+static void
+says_goodbye_when_it_stops(void **state)
+{
+    struct process *p = broker();
+    struct talker *t = talker_new(endpoint);
+
+    (void)state;
+    talker_join(t, ROLE_CLIENT, "client", 0);
+    kill(p->pid, SIGTERM);
+    assert_non_null(talker_await(t, MESSAGE_BYE, SOON));
+    assert_int_equal(process_await(p, SOON), 0);
+    talker_free(t);
+}
+
+static void
+writes_one_line_about_each_peer_that_comes_and_goes(void **state)
+{
+    struct process *p = broker();
+    struct talker *t = talker_new(endpoint);
+    struct message bye = {.type = MESSAGE_BYE, .text = "done"};
+
+    (void)state;
+    talker_join(t, ROLE_WORKER, "node7", 2);
+    await(process_wrote(p, "worker node7"), SOON);
+    assert_true(process_wrote(p, "joined"));
+    talker_send(t, &bye);
+    talker_free(t);
+    await(process_wrote(p, "left"), SOON);
+    t = talker_new(endpoint);
+    talker_join(t, ROLE_WORKER, "node8", 2);
+    talker_free(t);
+    await(process_wrote(p, "is gone"), SOON);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
+
+int
+main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(refuses_to_listen_beyond_loopback_without_keys),
+        TEST(listens_beyond_loopback_when_told_insecure),
+        TEST(tells_why_an_endpoint_cannot_be_bound),
+        TEST(listens_at_several_endpoints_and_leaves_no_trace),
+        TEST(ends_well_at_sigint),
+        TEST(takes_over_the_socket_of_a_dead_broker_only),
+        TEST(ends_when_its_parent_is_killed),
+        TEST(explains_bad_options),
+        TEST(garbage_on_the_port_harms_nobody),
+        TEST(silent_connections_are_dropped),
+        TEST(silent_dealers_harm_nobody),
+        TEST(malformed_envelopes_cost_their_connection),
+        TEST(a_refused_peer_is_not_heard_any_more),
+        TEST(a_peer_may_not_choose_its_routing_id),
+        TEST(an_item_over_the_limit_costs_the_connection),
+        TEST(a_stranger_is_asked_for_its_hello),
+        TEST(versions_beside_ours_are_welcome),
+        TEST(other_versions_are_refused_within_a_second),
+        TEST(what_is_not_for_its_role_costs_a_peer_its_connection),
+        TEST(an_executor_is_not_served),
+        TEST(a_killed_worker_is_missed_at_once),
+        TEST(a_slow_reader_does_not_hold_up_others),
+        TEST(says_goodbye_when_it_stops),
+        TEST(writes_one_line_about_each_peer_that_comes_and_goes),
+    };
+
+    if (argc > 1) /* a pattern: only these */
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("broker", tests, NULL, NULL);
+}
