@@ -7,15 +7,19 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct lease *
 lease_new(struct scheduler *s, struct worker *w, struct range *r, double each)
 {
-    struct lease *l = calloc(1, sizeof(*l));
+    struct lease *l = TAILQ_FIRST(&s->unused_leases);
     struct job *j = r->chunk->job;
 
-    if (l == NULL)
+    if (l != NULL)
+        TAILQ_REMOVE(&s->unused_leases, l, link);
+    else if ((l = malloc(sizeof(*l))) == NULL)
         return NULL;
+    memset(l, 0, sizeof(*l));
     l->id = s->next_lease;
     HASH_ADD_BYHASHVALUE(hh, s->leases, id, sizeof(l->id), hash_number(l->id), l);
     if (l->hh.tbl == NULL) {
@@ -87,7 +91,7 @@ lease_free(struct scheduler *s, struct lease *l)
         range_free(s, l->range);
     worker_update(s, w);
     free(l->holes);
-    free(l);
+    TAILQ_INSERT_HEAD(&s->unused_leases, l, link);
 }
 
 size_t
@@ -146,29 +150,39 @@ lease_release(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
     return true;
 }
 
+/* How many of the tasks [from, to) it loses. */
+static uint32_t
+lose(struct lease *l, uint32_t from, uint32_t to)
+{
+    uint32_t begin, end, lost = 0;
+
+    for (uint32_t at = from; lease_next(l, at, to, &begin, &end); at = end) {
+        lessen(l, end - begin, chunk_cost(l->chunk, begin, end - begin));
+        lost += end - begin;
+    }
+    return lost;
+}
+
 void
 leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, struct lease *keep)
 {
-    uint32_t ready = to - from, begin, end;
+    uint32_t rest = to - from, lost;
     struct lease *l, *next;
 
-    for (l = LIST_FIRST(&c->leases); l != NULL && ready > 0; l = next) {
-        uint32_t before = l->left;
-
+    if (keep != NULL) /* nearly always it has them all */
+        rest -= lose(keep, from, to);
+    for (l = LIST_FIRST(&c->leases); l != NULL && rest > 0; l = next) {
         next = LIST_NEXT(l, beside);
-        for (uint32_t at = from; lease_next(l, at, to, &begin, &end); at = end) {
-            lessen(l, end - begin, chunk_cost(c, begin, end - begin));
-            ready -= end - begin;
-        }
-        if (l->left == before)
+        if (l == keep || (lost = lose(l, from, to)) == 0)
             continue;
-        if (l->left == 0 && l != keep)
+        rest -= lost;
+        if (l->left == 0)
             lease_free(s, l);
         else
             worker_update(s, l->worker);
     }
-    assert(ready <= c->job->ready);
-    c->job->ready -= ready;
+    assert(rest <= c->job->ready);
+    c->job->ready -= rest;
 }
 
 /* Pieces that lie between what was given back before: each becomes a range of its own. */

@@ -43,7 +43,9 @@ static const struct argp_option options[] = {
     {"with-parent", OPTION_WITH_PARENT, NULL, OPTION_HIDDEN, NULL, 0},
     {0}};
 
-const char *argp_program_version = "ladle-broker " LADLE_VERSION;
+/* Visible, or else argp does not find it. */
+__attribute__((visibility("default"))) const char *argp_program_version =
+    "ladle-broker " LADLE_VERSION;
 
 static error_t
 parse(int key, char *arg, struct argp_state *state)

@@ -153,23 +153,29 @@ hand_over(struct scheduler *s, struct worker *w, struct job *j)
     return true;
 }
 
+/* A worker whose window is too full for a large input must not keep it from the next one. */
+static bool
+place(struct scheduler *s, struct job *j)
+{
+    struct demand *d = j->demand;
+    struct worker *w = worker_free(d, NULL);
+
+    if (w != NULL)
+        return hand_over(s, w, j) || ((w = worker_free(d, w)) != NULL && hand_over(s, w, j));
+    return (w = worker_spare(d)) != NULL && worker_prefetches(s, w, j) && hand_over(s, w, j);
+}
+
 void
 match_pass(struct scheduler *s)
 {
     struct job *j;
 
     s->pass++;
-    s->match = false;
     while ((j = queue_next(s)) != NULL) {
-        struct demand *d = j->demand;
-        struct worker *w = worker_free(d, NULL);
-
-        if (w == NULL && (w = worker_spare(d)) != NULL && !worker_prefetches(s, w, j))
-            w = NULL;
         /* The job whose turn it is waits, and others that ask for the same with it: going ahead of
          * it they would take every slot that becomes free. */
-        if (w == NULL || !hand_over(s, w, j))
-            d->blocked = s->pass;
+        if (!place(s, j))
+            j->demand->blocked = s->pass;
     }
     s->match = false;
 }

@@ -57,6 +57,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     TAILQ_INIT(&s->workers);
     TAILQ_INIT(&s->jobs);
     TAILQ_INIT(&s->unused_ranges);
+    TAILQ_INIT(&s->unused_leases);
     TAILQ_INIT(&s->functions);
     TAILQ_INIT(&s->active);
     TAILQ_INIT(&s->announce);
@@ -76,6 +77,7 @@ scheduler_free(struct scheduler *s)
 {
     struct peer *p, *next;
     struct range *r;
+    struct lease *l;
 
     if (s == NULL)
         return;
@@ -92,6 +94,10 @@ scheduler_free(struct scheduler *s)
     while ((r = TAILQ_FIRST(&s->unused_ranges)) != NULL) {
         TAILQ_REMOVE(&s->unused_ranges, r, link);
         free(r);
+    }
+    while ((l = TAILQ_FIRST(&s->unused_leases)) != NULL) {
+        TAILQ_REMOVE(&s->unused_leases, l, link);
+        free(l);
     }
     free(s->deadlines);
     free(s->worker_rows);

@@ -86,7 +86,6 @@ cut(struct shell *s, struct route *r, const char *why, int64_t now)
 {
     if (may_log(s, now))
         log_warn("cut %s: %s", label(r), why);
-    scheduler_count_cut(s->scheduler);
     routes_condemn(&s->routes, r, now + REFUSED_US);
 }
 
@@ -110,6 +109,7 @@ remove_route(struct shell *s, struct route *r, int64_t now)
 static void
 send_message(struct shell *s, struct route *r, const struct message *m, int64_t now)
 {
+    const char *why;
     struct frames f;
 
     if (frames_encode(s->out, m, &f) != 0 || routes_send(&s->routes, r, &f) != 0) {
@@ -118,8 +118,10 @@ send_message(struct shell *s, struct route *r, const struct message *m, int64_t 
             return;
         }
         /* A conversation with a hole cannot go on; on a new connection it can. */
+        why = errno == ENOBUFS ? "it reads too slowly" : "out of memory";
+        scheduler_count_cut(s->scheduler);
         scheduler_gone(s->scheduler, r->number, now);
-        cut(s, r, errno == ENOBUFS ? "it reads too slowly" : "out of memory", now);
+        cut(s, r, why, now);
         return;
     }
     if (r->waiting > 0)
@@ -131,6 +133,7 @@ refuse(struct shell *s, struct route *r, const char *why, int64_t now)
 {
     struct message m = {.type = MESSAGE_REFUSED, .text = why};
 
+    scheduler_count_cut(s->scheduler);
     scheduler_gone(s->scheduler, r->number, now);
     send_message(s, r, &m, now);
     if (r->state == ROUTE_OPEN)
@@ -166,6 +169,7 @@ perform(struct shell *s, int64_t now)
         if (r == NULL || (r->state != ROUTE_OPEN && m.type != MESSAGE_REFUSED))
             continue;
         note_output(s, r, &m, now);
+        log_debug("to %s: %s", label(r), message_name(m.type));
         send_message(s, r, &m, now);
         if (m.type == MESSAGE_REFUSED)
             routes_condemn(&s->routes, r, now + REFUSED_US);
@@ -200,12 +204,13 @@ input(struct shell *s, struct route *r, zmq_msg_t *header, struct blob *data, in
         refuse(s, r, errno == EPROTO && why != NULL ? why : "the broker is out of memory", now);
         return;
     }
+    log_debug("from %s: %s", label(r), message_name(m.type));
     if (m.type == MESSAGE_HELLO)
         note_hello(r, &m.hello);
     else if (m.type == MESSAGE_BYE)
         r->said_bye = true;
     if (scheduler_input(s->scheduler, r->number, &m, now) != 0)
-        cut(s, r, scheduler_why(s->scheduler), now); /* its REFUSED is among the outputs */
+        cut(s, r, scheduler_why(s->scheduler), now); /* counted there, as is its REFUSED put out */
 }
 
 /* 1 if there was a message, 0 if there is none, -1 if the socket is broken. */

@@ -7,8 +7,8 @@
 #define EACH_LEAST 0.05 /* us: a task that takes no time still takes some */
 /* Slices below this are not worth their messages, however few tasks are left. */
 #define SLICE_LEAST 200.0
-/* A busy worker holds at least this much per slot, however many slices that takes: the round trip
- * to the broker must not be seen. */
+/* While a busy worker holds less than this per slot, twice as many slices may be under way: the
+ * round trip to the broker must not be seen. Not more: what waits here grows into larger slices. */
 #define PIPELINE 2000.0
 
 bool
@@ -77,5 +77,6 @@ prefetch_allowed(const struct prefetch *in)
         return false;
     if (in->work >= 2 * slots * (double)in->slice_us)
         return false;
-    return in->busy < 2 * (uint64_t)in->slots || in->work < slots * PIPELINE;
+    return in->busy < 2 * (uint64_t)in->slots ||
+           (in->busy < 4 * (uint64_t)in->slots && in->work < slots * PIPELINE);
 }

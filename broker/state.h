@@ -343,6 +343,7 @@ struct scheduler {
     struct outbox outbox;
     struct relay *relay;
     struct range_list unused_ranges;
+    struct lease_list unused_leases;
 
     uint64_t turn, pass;
     bool match;         /* something changed since the last pass */

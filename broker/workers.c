@@ -30,7 +30,9 @@ place_of(const struct scheduler *s, const struct worker *w)
         return PLACE_NONE;
     if (w->busy < w->slots)
         return bucket_of(w->slots - w->busy);
-    return prefetch_allowed(&in) ? PLACE_SPARE : PLACE_NONE;
+    /* What waits takes half of the window at most: else it would be filled with crumbs, as large as
+     * what has just ended. */
+    return w->bytes <= w->window / 2 && prefetch_allowed(&in) ? PLACE_SPARE : PLACE_NONE;
 }
 
 static struct worker_list *

@@ -8,7 +8,8 @@
 
 enum { UNCLAIMED = 1 << 20 }; /* bytes of partial results that are kept for who may ask for them */
 
-/* ---- partial results -------------------------------------------------------------------------- */
+/* ---- partial results --------------------------------------------------------------------------
+ */
 
 void
 partial_free(struct partial *p)
@@ -87,7 +88,8 @@ input_partial(struct core *core, const struct message_partial *m)
     return 0;
 }
 
-/* ---- ends ------------------------------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------------------------------
+ */
 
 static void
 forget_notice(struct core *core, struct job *j)
@@ -159,7 +161,8 @@ input_ended(struct core *core, const struct message_ended *m)
     return failed;
 }
 
-/* ---- news about tasks under way --------------------------------------------------------------- */
+/* ---- news about tasks under way ---------------------------------------------------------------
+ */
 
 /* Where to write it down; NULL if nobody can ask. */
 static struct note *
@@ -218,7 +221,8 @@ input_notice(struct core *core, const struct message_notice *m)
     }
 }
 
-/* ---- the broker itself ------------------------------------------------------------------------ */
+/* ---- the broker itself ------------------------------------------------------------------------
+ */
 
 /* It knows nothing of this chunk: what has not ended is to be sent again. */
 static void
@@ -255,8 +259,7 @@ input_welcome(struct core *core, const struct message_welcome *m)
         TAILQ_REMOVE(&core->cancels, x, link);
         free(x);
     }
-    HASH_ITER(hh, core->jobs, j, next)
-    {
+    HASH_ITER (hh, core->jobs, j, next) {
         uint64_t index = 0;
         struct chunk *c;
 
@@ -310,7 +313,8 @@ core_input(struct core *core, const struct message *m, int64_t now)
     case MESSAGE_RESULTS:
         if (input_results(core, &m->results) != 0)
             return -1;
-        core->received += m->results.columns.length + (uint64_t)m->results.columns.count * TASK_COST;
+        core->received +=
+            m->results.columns.length + (uint64_t)m->results.columns.count * TASK_COST;
         return 0;
     case MESSAGE_ENDED:
         return input_ended(core, &m->ended);

@@ -65,7 +65,8 @@ core_find(const struct core *core, uint64_t number)
     return j;
 }
 
-/* ---- what is to be sent ----------------------------------------------------------------------- */
+/* ---- what is to be sent -----------------------------------------------------------------------
+ */
 
 static bool
 has_inputs_to_send(const struct core *core, const struct job *j)
@@ -113,7 +114,8 @@ not_ready(struct core *core, struct job *j)
     j->is_ready = false;
 }
 
-/* ---- life of jobs and chunks ------------------------------------------------------------------ */
+/* ---- life of jobs and chunks ------------------------------------------------------------------
+ */
 
 static void
 free_job(struct core *core, struct job *j)
@@ -170,10 +172,9 @@ core_free(struct core *core)
 
     if (core == NULL)
         return;
-    HASH_ITER(hh, core->jobs, j, next_job)
+    HASH_ITER (hh, core->jobs, j, next_job)
         free_job(core, j);
-    HASH_ITER(hh, core->names, i, next)
-    {
+    HASH_ITER (hh, core->names, i, next) {
         HASH_DEL(core->names, i);
         free(i);
     }
@@ -249,7 +250,8 @@ core_append(struct core *core, struct job *j, const void *input, size_t size,
         /* A job that filled a chunk will fill the next one too. */
         bool full = c != NULL && c->count > 0 && c->length < LIMIT_CHUNK;
 
-        if ((c = job_extend(j, full ? j->open->room : 0, full ? j->open->data->size : size)) == NULL)
+        if ((c = job_extend(j, full ? j->open->room : 0, full ? j->open->data->size : size)) ==
+            NULL)
             return -1;
         j->refs++; /* closing the old one must not be the end of the job */
         close_chunk(core, j);
@@ -361,7 +363,8 @@ core_read_segment(struct core *core, struct segment *s)
     core_release_tasks(core, c, s->count);
 }
 
-/* ---- messages out ----------------------------------------------------------------------------- */
+/* ---- messages out -----------------------------------------------------------------------------
+ */
 
 static void
 announce(struct core *core, struct job *j, struct message *m, int64_t now)
@@ -397,7 +400,8 @@ fit_window(const struct core *core, const struct chunk *c, uint32_t count, size_
         for (; n < count && cost + c->sizes[c->sent + n] + TASK_COST <= room; n++)
             cost += c->sizes[c->sent + n] + TASK_COST;
     }
-    /* Crumbs make small slices: rather wait for more room. One task that is too large goes alone. */
+    /* Crumbs make small slices: rather wait for more room. One task that is too large goes alone.
+     */
     if (core->under_way == 0 && n == 0) {
         n = 1;
         cost = chunk_size(c, c->sent) + TASK_COST;
@@ -413,16 +417,16 @@ send_inputs(struct core *core, struct chunk *c, uint32_t n, size_t bytes, struct
 {
     struct job *j = c->job;
 
-    *m = (struct message){.type = MESSAGE_INPUTS,
-                          .inputs = {.job = j->number,
-                                     .first = c->first + c->sent,
-                                     .columns = {.count = n,
-                                                 .size = c->sizes == NULL ? c->size : 0,
-                                                 .sizes =
-                                                     c->sizes == NULL ? NULL : c->sizes + c->sent,
-                                                 .data = bytes > 0 ? c->data : NULL,
-                                                 .at = bytes > 0 ? c->sent_bytes : 0,
-                                                 .length = bytes}}};
+    *m = (struct message){
+        .type = MESSAGE_INPUTS,
+        .inputs = {.job = j->number,
+                   .first = c->first + c->sent,
+                   .columns = {.count = n,
+                               .size = c->sizes == NULL ? c->size : 0,
+                               .sizes = c->sizes == NULL ? NULL : c->sizes + c->sent,
+                               .data = bytes > 0 ? c->data : NULL,
+                               .at = bytes > 0 ? c->sent_bytes : 0,
+                               .length = bytes}}};
     c->sent += n;
     c->sent_bytes += bytes;
     c->unsettled += n;
@@ -476,8 +480,8 @@ output_job(struct core *core, struct job *j, struct message *m, int64_t now)
     }
     if (!has_end_to_send(j))
         return SENDING_NOTHING;
-    *m = (struct message){.type = MESSAGE_JOB_END,
-                          .job_end = {.job = j->number, .total = j->total}};
+    *m =
+        (struct message){.type = MESSAGE_JOB_END, .job_end = {.job = j->number, .total = j->total}};
     j->end_sent = true;
     not_ready(core, j);
     job_maybe_free(core, j);

@@ -49,6 +49,7 @@ struct core {
     uint64_t received;  /* bytes of results */
     uint64_t taken;     /* of these, told to the broker */
     uint64_t order;     /* of segments */
+    uint64_t failed;    /* tasks that did not end well */
     uint64_t late;      /* results of tasks that had ended */
 
     struct watcher_list woken; /* their tasks have ended */
@@ -57,7 +58,7 @@ struct core {
     struct intern *names; /* of workers */
     char *notice;         /* about the grid; NULL */
 
-    bool news;          /* something changed that a waiting call may look at; cleared by the reader */
+    bool news; /* something changed that a waiting call may look at; cleared by the reader */
     bool wants_output;  /* so did something that core_output() should look at */
     struct spec *shown; /* of the last message */
 };
@@ -91,7 +92,8 @@ void core_cancel(struct core *core, struct job *j, uint64_t first, uint64_t coun
  * told. */
 void core_end_all(struct core *core, enum outcome outcome, const char *text, bool tell);
 
-/* A message of the broker. -1 with ENOMEM: it was not understood in full, and may be given again. */
+/* A message of the broker. -1 with ENOMEM: it was not understood in full, and may be given again.
+ */
 int core_input(struct core *core, const struct message *m, int64_t now);
 /* The next message to the broker, borrowed until the next call of any core_ function. */
 bool core_output(struct core *core, struct message *m, int64_t now);

@@ -63,6 +63,7 @@ finish(struct core *core, struct chunk *c, uint32_t from, uint32_t count, enum o
     c->ended += count;
     j->ended += count;
     j->failed += failed;
+    core->failed += failed;
     core->unended -= count;
     j->held -= inputs_bytes(c, from, count);
     if (s != NULL) {
@@ -165,7 +166,8 @@ core_end_range(struct core *core, struct job *j, uint64_t first, uint64_t count,
     return failed;
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------- */
+/* ---- cancelling -------------------------------------------------------------------------------
+ */
 
 static void
 tell_cancel(struct core *core, uint64_t job, uint64_t first, uint64_t count)
@@ -225,8 +227,7 @@ core_end_all(struct core *core, enum outcome outcome, const char *text, bool tel
     struct ending e = {.outcome = outcome, .worker = "", .text = text_blob(text)};
     struct job *j, *next;
 
-    HASH_ITER(hh, core->jobs, j, next)
-    {
+    HASH_ITER (hh, core->jobs, j, next) {
         if (tell)
             cancel_under_way(core, j, 0, j->total);
         (void)core_end_range(core, j, 0, j->total, &e, false);

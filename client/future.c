@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what is known about it ------------------------------------------------------------------- */
+/* ---- what is known about it -------------------------------------------------------------------
+ */
 
 future_status_t
 status_of(enum outcome outcome)
@@ -117,8 +118,8 @@ future_status(future_t *self)
 const char *
 future_status_name(future_status_t which)
 {
-    static const char *const names[] = {"PENDING",   "QUEUED",    "RUNNING", "DONE",    "FAILED",
-                                        "CRASHED",   "TIMED_OUT", "CANCELLED", "LOST",  "REJECTED"};
+    static const char *const names[] = {"PENDING", "QUEUED",    "RUNNING",   "DONE", "FAILED",
+                                        "CRASHED", "TIMED_OUT", "CANCELLED", "LOST", "REJECTED"};
 
     return (unsigned)which < sizeof(names) / sizeof(*names) ? names[which] : "UNKNOWN";
 }
@@ -159,8 +160,8 @@ sentence(future_t *f)
     if ((x = extras(f)) == NULL)
         return "out of memory";
     if (x->error == NULL)
-        x->error = session_sentence(c->job, c->first + f->offset, chunk_segment(c, f->offset),
-                                    f->offset);
+        x->error =
+            session_sentence(c->job, c->first + f->offset, chunk_segment(c, f->offset), f->offset);
     return x->error == NULL ? "out of memory" : x->error;
 }
 
@@ -249,7 +250,8 @@ future_progress(future_t *self, uint64_t *done_p, uint64_t *total_p)
     return 0;
 }
 
-/* ---- waiting for it --------------------------------------------------------------------------- */
+/* ---- waiting for it ---------------------------------------------------------------------------
+ */
 
 /* With the lock held. 0 once it has ended; -1 at the deadline. */
 static int
@@ -334,7 +336,8 @@ future_result(future_t *self, size_t *size_p)
     return found;
 }
 
-/* ---- callbacks -------------------------------------------------------------------------------- */
+/* ---- callbacks --------------------------------------------------------------------------------
+ */
 
 int
 future_on_done(future_t *self, future_fn *fn, void *arg)
@@ -394,7 +397,8 @@ future_on_partial(future_t *self, future_partial_fn *fn, void *arg)
     return 0;
 }
 
-/* ---- the end of it ---------------------------------------------------------------------------- */
+/* ---- the end of it ----------------------------------------------------------------------------
+ */
 
 int
 future_cancel(future_t *self)

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 256 };          /* messages received before others are looked after */
-enum { BACKLOG = 4 << 20 };      /* bytes that wait in the link before no more are made */
-enum { FLUSH_MS = 2000 };        /* what futures_destroy() gives the last messages */
-enum { HELLO_US = 5000000 };     /* a broker that does not answer HELLO by then is tried again */
+enum { AT_ONCE = 256 };      /* messages received before others are looked after */
+enum { BACKLOG = 4 << 20 };  /* bytes that wait in the link before no more are made */
+enum { FLUSH_MS = 2000 };    /* what futures_destroy() gives the last messages */
+enum { HELLO_US = 5000000 }; /* a broker that does not answer HELLO by then is tried again */
 
 struct grid {
     futures_t *session;
@@ -35,7 +35,8 @@ struct grid {
     bool told;    /* that it is gone */
 };
 
-/* ---- the broker comes and goes ---------------------------------------------------------------- */
+/* ---- the broker comes and goes ----------------------------------------------------------------
+ */
 
 static void
 say_hello(struct grid *g, int64_t now)
@@ -105,8 +106,8 @@ welcome(struct grid *g, const struct message *m, int64_t now)
     g->gone = CLOCK_NEVER;
     g->beaten = now;
     g->beat_us = (int64_t)(m->welcome.beat_ms > 0 ? m->welcome.beat_ms : BEAT_MS) * 1000;
-    g->lost_us = m->welcome.lost_ms > 0 ? (int64_t)m->welcome.lost_ms * 1000
-                                        : g->beat_us * BEATS_MISSED;
+    g->lost_us =
+        m->welcome.lost_ms > 0 ? (int64_t)m->welcome.lost_ms * 1000 : g->beat_us * BEATS_MISSED;
     if (g->told)
         io_say(s, "the broker at %s is back", s->endpoint);
     g->told = false;
@@ -155,7 +156,8 @@ give_up(struct grid *g, int64_t now)
     session_unlock(s);
 }
 
-/* ---- messages --------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------
+ */
 
 static void
 send_part(struct grid *g, const struct message_program_wanted *wanted, int64_t now)
@@ -335,7 +337,8 @@ turn(struct grid *g)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 /* Pass on what is left, within a bound, and say goodbye. */
 static void

@@ -9,7 +9,8 @@
 
 enum { FIRST_TASKS = 16, FIRST_BYTES = 512 };
 
-/* ---- the table of chunks ---------------------------------------------------------------------- */
+/* ---- the table of chunks ----------------------------------------------------------------------
+ */
 
 static size_t
 slot_of(const struct job *j, uint64_t index)
@@ -76,8 +77,7 @@ chunk_free(struct chunk *c)
         return;
     for (uint32_t i = 0; i < c->nsegments; i++)
         segment_free(c->segments[i]);
-    HASH_ITER(hh, c->notes, n, next)
-    {
+    HASH_ITER (hh, c->notes, n, next) {
         HASH_DEL(c->notes, n);
         free(n);
     }
@@ -134,7 +134,8 @@ job_forget(struct job *j, struct chunk *c)
     chunk_free(c);
 }
 
-/* ---- inputs ----------------------------------------------------------------------------------- */
+/* ---- inputs -----------------------------------------------------------------------------------
+ */
 
 bool
 inputs_fit(const struct chunk *c, size_t size)
@@ -233,7 +234,8 @@ inputs_bytes(const struct chunk *c, uint32_t from, uint32_t count)
     return sum;
 }
 
-/* ---- results ---------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------
+ */
 
 /* How many segments start at or before `offset`. */
 static uint32_t
@@ -344,7 +346,8 @@ chunk_note(struct chunk *c, uint32_t offset, bool make)
     return n;
 }
 
-/* ---- a segment -------------------------------------------------------------------------------- */
+/* ---- a segment --------------------------------------------------------------------------------
+ */
 
 static bool
 all_done(const uint8_t *outcomes, uint32_t count)

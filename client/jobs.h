@@ -64,10 +64,10 @@ struct chunk {
     size_t length;     /* bytes of it that are used */
     bool open;         /* takes further inputs */
     uint32_t ended;
-    uint32_t sent;        /* tasks below are at the broker, or will never be sent */
-    size_t sent_bytes;    /* where task `sent` starts in data */
-    uint32_t unsettled;   /* at the broker, which has not told their end */
-    uint32_t handles;     /* tasks whose result may still be asked for */
+    uint32_t sent;             /* tasks below are at the broker, or will never be sent */
+    size_t sent_bytes;         /* where task `sent` starts in data */
+    uint32_t unsettled;        /* at the broker, which has not told their end */
+    uint32_t handles;          /* tasks whose result may still be asked for */
     struct segment **segments; /* by first */
     uint32_t nsegments, segments_room;
     struct watcher **watchers; /* by task; [watchers_room] */
@@ -82,7 +82,7 @@ struct job {
     struct slot {
         uint64_t first;
         struct chunk *chunk; /* NULL: gone */
-    } *table;                /* by first; [head, ntable) */
+    } * table;               /* by first; [head, ntable) */
     size_t head, ntable, table_room;
     size_t live; /* chunks in it */
     struct chunk *open;
@@ -97,8 +97,8 @@ struct job {
     bool is_ready;
     bool keep_arrived; /* segments are listed in `arrived` */
     struct segment_list arrived;
-    size_t held;  /* bytes of inputs and results of what was not read, with TASK_COST each */
-    void *owner;  /* of a map: its results_t; keeps the job */
+    size_t held;   /* bytes of inputs and results of what was not read, with TASK_COST each */
+    void *owner;   /* of a map: its results_t; keeps the job */
     unsigned refs; /* others that keep it */
     bool partials; /* the owner wants partial results */
     bool known;    /* there is such a function */

@@ -18,7 +18,7 @@
 #include <time.h>
 
 enum { CLIENT = 1, WORKER = 2 };
-enum { ROUNDS = 64 }; /* of handing over, until the descriptors are looked at again */
+enum { ROUNDS = 64 };       /* of handing over, until the descriptors are looked at again */
 #define NEVER_MS (1u << 30) /* neither can be lost: it is this thread */
 
 struct local {
@@ -48,7 +48,8 @@ broken(struct local *l, const char *why)
     session_unlock(s);
 }
 
-/* ---- handing over ----------------------------------------------------------------------------- */
+/* ---- handing over -----------------------------------------------------------------------------
+ */
 
 /* From the core to the scheduler. True if there was something. */
 static bool
@@ -147,15 +148,16 @@ hand_over(struct local *l)
     for (int i = 0; any && i < ROUNDS && !l->broken; i++) {
         int64_t now = clock_us();
 
+        supervisor_tick(l->supervisor, now);
         any = from_worker(l, now);
         any |= from_client(l, now);
         scheduler_tick(l->scheduler, now);
         any |= from_scheduler(l, now);
-        supervisor_tick(l->supervisor, now);
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 static int
 greet(struct local *l, int64_t now)

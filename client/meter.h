@@ -5,7 +5,7 @@
 #include "session.h"
 
 struct meter {
-    FILE *stream; /* NULL: nothing is shown */
+    FILE *stream;  /* NULL: nothing is shown */
     int64_t since; /* when it began */
     int64_t next;  /* when to show it again */
     bool dirty;    /* a line without an end is on the screen */

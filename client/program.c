@@ -184,6 +184,6 @@ executable_part(const struct executable *e, const struct message_program_wanted 
         return;
     }
     part->size = e->program.size;
-    part->columns = (struct columns){
-        .count = 1, .size = (uint32_t)size, .data = data, .length = size};
+    part->columns =
+        (struct columns){.count = 1, .size = (uint32_t)size, .data = data, .length = size};
 }

@@ -37,7 +37,7 @@ struct results {
     /* futures_imap() */
     futures_next_fn *draw;
     void *draw_arg;
-    bool drawing; /* in draw(), without the lock */
+    bool drawing;      /* in draw(), without the lock */
     uint64_t consumed; /* since inputs were drawn last */
 
     future_partial_fn *partial;
@@ -96,7 +96,8 @@ enter(const results_t *r)
     return true;
 }
 
-/* ---- drawing inputs --------------------------------------------------------------------------- */
+/* ---- drawing inputs ---------------------------------------------------------------------------
+ */
 
 static bool
 room_for_more(const results_t *r)
@@ -184,7 +185,8 @@ draw_inputs(results_t *r)
     return failed;
 }
 
-/* ---- iterating -------------------------------------------------------------------------------- */
+/* ---- iterating --------------------------------------------------------------------------------
+ */
 
 /* Equal results that lie where they could not be read as what they are: move them all. */
 static int
@@ -193,7 +195,7 @@ align(struct segment *s)
     size_t unit = s->size & -(size_t)s->size;
     struct blob *data;
 
-    if (s->shared || s->offsets != NULL || s->data == NULL)
+    if (s->shared || s->offsets != NULL || s->data == NULL || s->size == 0)
         return 0;
     if (unit > 16)
         unit = 16;
@@ -374,7 +376,8 @@ results_worker(results_t *self)
     return self == NULL ? "" : self->worker;
 }
 
-/* ---- all at once ------------------------------------------------------------------------------ */
+/* ---- all at once ------------------------------------------------------------------------------
+ */
 
 struct collection {
     uint8_t *outputs;
@@ -494,7 +497,8 @@ results_wait(results_t *self, int timeout)
     return failed;
 }
 
-/* ---- the rest --------------------------------------------------------------------------------- */
+/* ---- the rest ---------------------------------------------------------------------------------
+ */
 
 void
 results_progress(results_t *self, uint64_t *done_p, uint64_t *failed_p, uint64_t *total_p)

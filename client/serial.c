@@ -32,8 +32,9 @@ struct serial {
 struct serial *
 serial_new(futures_t *s)
 {
-    struct message m = {.type = MESSAGE_WELCOME,
-                        .welcome = {.instance = 1, .window = UINT64_MAX / 2, .workers = 1, .slots = 1}};
+    struct message m = {
+        .type = MESSAGE_WELCOME,
+        .welcome = {.instance = 1, .window = UINT64_MAX / 2, .workers = 1, .slots = 1}};
     struct serial *self;
 
     if ((self = calloc(1, sizeof(*self))) == NULL)
@@ -89,8 +90,7 @@ task_is_wanted(const struct serial *self, uint64_t job, uint64_t index)
     const struct job *j = core_find(self->session->core, job);
     const struct chunk *c = j == NULL ? NULL : job_chunk(j, index);
 
-    return c != NULL && c->first <= index &&
-           !(c->state[index - c->first] & STATE_OUTCOME);
+    return c != NULL && c->first <= index && !(c->state[index - c->first] & STATE_OUTCOME);
 }
 
 static void
@@ -159,7 +159,8 @@ serial_has_work(futures_t *s)
     return (self->have && self->at < self->count) || !TAILQ_EMPTY(&s->core->ready);
 }
 
-/* ---- what a running task may call ------------------------------------------------------------- */
+/* ---- what a running task may call -------------------------------------------------------------
+ */
 
 struct running {
     struct serial *self;
@@ -182,8 +183,9 @@ static void
 progress(void *arg, uint64_t done, uint64_t total)
 {
     struct running *r = arg;
-    struct message m = {.type = MESSAGE_PROGRESS,
-                        .progress = {.job = r->job, .index = r->index, .done = done, .total = total}};
+    struct message m = {
+        .type = MESSAGE_PROGRESS,
+        .progress = {.job = r->job, .index = r->index, .done = done, .total = total}};
 
     session_lock(r->self->session);
     (void)core_input(r->self->session->core, &m, 0);
@@ -196,11 +198,11 @@ emit(void *arg, const void *data, size_t size)
     struct running *r = arg;
     futures_t *s = r->self->session;
     struct blob *copy = blob_copy(data, size);
-    struct message m = {.type = MESSAGE_PARTIAL,
-                        .partial = {.job = r->job,
-                                    .index = r->index,
-                                    .columns = {.count = 1, .size = (uint32_t)size, .data = copy,
-                                                .length = size}}};
+    struct message m = {
+        .type = MESSAGE_PARTIAL,
+        .partial = {.job = r->job,
+                    .index = r->index,
+                    .columns = {.count = 1, .size = (uint32_t)size, .data = copy, .length = size}}};
     int failed;
 
     if (copy == NULL)
@@ -213,7 +215,8 @@ emit(void *arg, const void *data, size_t size)
     return failed;
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------
+ */
 
 static void
 tell_running(futures_t *s, const struct task_of *t)

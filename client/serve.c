@@ -567,10 +567,22 @@ on_hangup(int sig)
     _exit(0);
 }
 
+/* A child that a task forked, and that may come back from the task's function, is no executor: it
+ * gets a board of its own to write on, and nothing to send by. */
 static void
 in_child(void)
 {
+    void *copy = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
     server.forked = true;
+    close(SOCKET);
+    if (copy == MAP_FAILED)
+        _exit(70);
+    memcpy(copy, server.board, sizeof(struct board));
+    if (mremap(copy, sizeof(struct board), sizeof(struct board), MREMAP_MAYMOVE | MREMAP_FIXED,
+               server.board) == MAP_FAILED)
+        _exit(70);
 }
 
 static void
@@ -588,10 +600,11 @@ open_board(void)
         return;
     }
     /* One of our own: then nobody looks, and slices have one task. */
-    server.board = aligned_alloc(64, sizeof(struct board));
-    if (server.board == NULL)
+    at = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+              0);
+    if (at == MAP_FAILED)
         give_up("out of memory");
-    memset(server.board, 0, sizeof(*server.board));
+    server.board = at;
 }
 
 static void
@@ -635,7 +648,6 @@ start(void)
     unsetenv("LADLE_EXECUTOR");
     fcntl(SOCKET, F_SETFD, FD_CLOEXEC);
     sigaction(SIGHUP, &hangup, NULL);
-    pthread_atfork(NULL, NULL, in_child);
     fflush(stdout);
     setvbuf(stdout, NULL, _IOLBF, 0); /* what a long task prints is seen while it runs */
 
@@ -646,6 +658,7 @@ start(void)
     if (server.in == NULL || server.out == NULL || server.stage == NULL)
         give_up("out of memory");
     open_board();
+    pthread_atfork(NULL, NULL, in_child);
 }
 
 void

@@ -65,7 +65,8 @@ session_unlock(futures_t *s)
         (void)!eventfd_write(s->wake_fd, 1);
 }
 
-/* ---- end of life ------------------------------------------------------------------------------ */
+/* ---- end of life ------------------------------------------------------------------------------
+ */
 
 static void
 session_free(futures_t *s)
@@ -144,7 +145,8 @@ futures_destroy(futures_t **self_p)
     errno = error;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------
+ */
 
 static int
 parse_local(futures_t *s, const char *endpoint)
@@ -217,8 +219,9 @@ parse_config(futures_t *s, const futures_config_t *config)
         return -1;
     c->endpoint = c->program = NULL; /* not ours to keep */
     if (s->offered != NULL && s->kind != KIND_GRID)
-        return error_set(EINVAL, "program \"%s\" is one that workers of a grid offer: a session "
-                                 "with \"%s\" runs this program only",
+        return error_set(EINVAL,
+                         "program \"%s\" is one that workers of a grid offer: a session "
+                         "with \"%s\" runs this program only",
                          s->offered, s->endpoint);
     return 0;
 }
@@ -250,8 +253,7 @@ make(futures_t *s)
     pthread_condattr_setclock(&cond, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &cond);
     pthread_condattr_destroy(&cond);
-    if ((s->core = core_new()) == NULL ||
-        (s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+    if ((s->core = core_new()) == NULL || (s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return error_set(errno, "cannot make a session: %s", strerror(errno));
     return 0;
 }
@@ -299,7 +301,8 @@ futures_new(const char *endpoint)
     return futures_open(&(futures_config_t){.endpoint = endpoint});
 }
 
-/* ---- callbacks -------------------------------------------------------------------------------- */
+/* ---- callbacks --------------------------------------------------------------------------------
+ */
 
 /* The callback that a partial result is for; NULL: nobody's any more. */
 static future_partial_fn *
@@ -315,8 +318,7 @@ partial_target(const futures_t *s, const struct partial *p, void **arg_p)
     if (j->owner != NULL)
         return results_partial(j->owner, arg_p);
     if ((c = job_chunk(j, p->index)) == NULL || c->first > p->index ||
-        p->index - c->first >= c->watchers_room ||
-        (w = c->watchers[p->index - c->first]) == NULL)
+        p->index - c->first >= c->watchers_room || (w = c->watchers[p->index - c->first]) == NULL)
         return NULL;
     x = (struct extras *)((char *)w - offsetof(struct extras, watcher));
     *arg_p = x->partial_arg;
@@ -441,7 +443,8 @@ session_news(futures_t *s)
     }
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------
+ */
 
 int64_t
 session_deadline(int timeout)
@@ -473,10 +476,10 @@ session_wait(futures_t *s, int64_t deadline)
 int
 session_timed_out(futures_t *s, const struct job *j, int timeout)
 {
-    const char *notice = s->away != NULL                        ? s->away
-                         : j != NULL && j->notice != NULL       ? j->notice
-                         : s->core->notice != NULL              ? s->core->notice
-                                                                : NULL;
+    const char *notice = s->away != NULL                  ? s->away
+                         : j != NULL && j->notice != NULL ? j->notice
+                         : s->core->notice != NULL        ? s->core->notice
+                                                          : NULL;
 
     if (notice == NULL)
         return error_set(ETIMEDOUT, "not yet, after %d ms", timeout);

@@ -69,7 +69,8 @@ struct futures {
     struct serial *serial;
 };
 
-/* ---- any call --------------------------------------------------------------------------------- */
+/* ---- any call ---------------------------------------------------------------------------------
+ */
 
 /* May this process use the session? If not, false, with errno and a sentence. */
 bool session_usable(const futures_t *s);
@@ -91,7 +92,8 @@ char *session_sentence(const struct job *j, uint64_t index, const struct segment
                        uint32_t offset);
 future_status_t status_of(enum outcome outcome);
 
-/* ---- submitting ------------------------------------------------------------------------------- */
+/* ---- submitting -------------------------------------------------------------------------------
+ */
 
 /* Checks function and options, and makes a job out of them, with the lock held. */
 int options_check(const char *function, const task_options_t *options);
@@ -111,7 +113,8 @@ void results_lazy(results_t *r, futures_next_fn *next, void *arg);
 /* Called by session_dispatch() with the lock held: the callback for a partial result. */
 future_partial_fn *results_partial(const results_t *r, void **arg_p);
 
-/* ---- futures ---------------------------------------------------------------------------------- */
+/* ---- futures ----------------------------------------------------------------------------------
+ */
 
 struct call {
     TAILQ_ENTRY(call) link;
@@ -144,7 +147,8 @@ future_ended(const struct future *f)
     return (f->chunk->state[f->offset] & STATE_OUTCOME) != 0;
 }
 
-/* ---- the I/O thread --------------------------------------------------------------------------- */
+/* ---- the I/O thread ---------------------------------------------------------------------------
+ */
 
 int session_start(futures_t *s); /* until it is open, or -1 */
 void session_stop(futures_t *s);
@@ -159,14 +163,16 @@ int io_watch(futures_t *s, struct poller *poller, struct watch *w); /* the wake-
 void io_say(const futures_t *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void io_print(futures_t *s, const struct message_output *m);
 
-/* ---- serial ----------------------------------------------------------------------------------- */
+/* ---- serial -----------------------------------------------------------------------------------
+ */
 
 struct serial *serial_new(futures_t *s);
 void serial_free(struct serial *self);
 bool serial_step(futures_t *s); /* run one task in this thread; false: there is none */
 bool serial_has_work(futures_t *s);
 
-/* ---- this executable -------------------------------------------------------------------------- */
+/* ---- this executable --------------------------------------------------------------------------
+ */
 
 struct executable;
 /* `whole`: to be shipped, so with digest and machine. NULL with errno and a sentence. */

@@ -12,7 +12,8 @@
 
 static const task_options_t defaults;
 
-/* ---- options ---------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------
+ */
 
 static bool
 printable(const char *text)
@@ -27,8 +28,8 @@ static int
 name_check(const char *what, const char *name)
 {
     if (strlen(name) > LIMIT_NAME)
-        return error_set(EINVAL, "the %s has %zu bytes: at most %d are allowed", what,
-                         strlen(name), LIMIT_NAME);
+        return error_set(EINVAL, "the %s has %zu bytes: at most %d are allowed", what, strlen(name),
+                         LIMIT_NAME);
     if (!printable(name))
         return error_set(EINVAL, "the %s has control characters in it", what);
     return 0;
@@ -93,7 +94,8 @@ options_check(const char *function, const task_options_t *options)
     if (options == NULL)
         return 0;
     if (o->timeout < 0 || o->deadline < 0)
-        return error_set(EINVAL, "timeout is %d, deadline is %d: neither may be negative; 0 is none",
+        return error_set(EINVAL,
+                         "timeout is %d, deadline is %d: neither may be negative; 0 is none",
                          o->timeout, o->deadline);
     if (o->retries < -1)
         return error_set(EINVAL, "retries is %d: expected -1 (none), 0 (the default) or more",
@@ -118,7 +120,9 @@ spec_of(const futures_t *s, const char *function, const task_options_t *options,
         .priority = o->priority,
         .timeout_ms = o->timeout,
         .deadline_ms = o->deadline,
-        .retries = o->retries < 0 || o->once ? 0 : o->retries == 0 ? 2 : (uint32_t)o->retries,
+        .retries = o->retries < 0 || o->once ? 0
+                   : o->retries == 0         ? 2
+                                             : (uint32_t)o->retries,
         .cpus = o->cpus == 0 ? 1 : (uint32_t)o->cpus,
         .retry_failed = o->retry_failed,
         .once = o->once,
@@ -178,7 +182,8 @@ session_reject_unknown(futures_t *s, struct job *j, uint64_t first, uint64_t cou
     session_news(s);
 }
 
-/* ---- single tasks ----------------------------------------------------------------------------- */
+/* ---- single tasks -----------------------------------------------------------------------------
+ */
 
 static bool
 same(const struct spec *a, const struct spec *b)
@@ -237,8 +242,8 @@ append_single(futures_t *s, const char *function, const void *input, size_t size
               const task_options_t *options, struct future *f)
 {
     bool alone = options != NULL && options->deadline > 0;
-    struct job *j = alone ? session_job(s, function, options, true)
-                          : session_single(s, function, options);
+    struct job *j =
+        alone ? session_job(s, function, options, true) : session_single(s, function, options);
 
     if (j == NULL)
         return -1;
@@ -324,7 +329,8 @@ futures_call(futures_t *self, const char *function, const void *input, size_t si
     return failed;
 }
 
-/* ---- maps ------------------------------------------------------------------------------------- */
+/* ---- maps -------------------------------------------------------------------------------------
+ */
 
 /* -1: ENOMEM, and nothing was taken over. */
 static int

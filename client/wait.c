@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINED_UP UINT64_MAX /* a future's mark: it ended, and those behind it in the list earlier */
+#define LINED_UP UINT64_MAX /* a future's mark: it ended, and those behind it in the list earlier  \
+                             */
 
 /* When a task ended, among all of its session. */
 static uint64_t
@@ -45,8 +46,9 @@ list_check(future_t *const *list, size_t count)
         if (list[i] == NULL)
             return error_set(EINVAL, "future %zu of the list is NULL", i);
         if (list[i]->session != list[0]->session)
-            return error_set(EINVAL, "future %zu of the list belongs to another session than the "
-                                     "first: wait for each session's own",
+            return error_set(EINVAL,
+                             "future %zu of the list belongs to another session than the "
+                             "first: wait for each session's own",
                              i);
     }
     return count == 0 || session_usable(list[0]->session) ? 0 : -1;
@@ -68,56 +70,84 @@ without_twins(futures_t *s, future_t **list, size_t count)
     return count;
 }
 
-/* Move those of [done, count) that have ended to the front, in the order in which they did. */
-static size_t
-gather(future_t **list, size_t done, size_t count, bool *failed)
+static bool
+ended_badly(const future_t *f)
 {
-    size_t from = done;
+    return future_ended(f) && (f->chunk->state[f->offset] & STATE_OUTCOME) != 1 + OUTCOME_DONE;
+}
 
-    for (size_t i = done; i < count; i++) {
-        if (!future_ended(list[i]))
-            continue;
-        if ((list[i]->chunk->state[list[i]->offset] & STATE_OUTCOME) != 1 + OUTCOME_DONE)
-            *failed = true;
-        swap(list, i, done++);
-    }
-    qsort(list + from, done - from, sizeof(*list), compare);
+/* Move those that have ended to the front, in the order in which they did. */
+static size_t
+gather(future_t **list, size_t count)
+{
+    size_t done = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (future_ended(list[i]))
+            swap(list, i, done++);
+    qsort(list, done, sizeof(*list), compare);
     return done;
+}
+
+struct awaited {
+    future_t **list;
+    size_t count;
+    futures_when_t when;
+    size_t ended;      /* the first so many have ended */
+    uint64_t failures; /* of the session, when the list was looked through last */
+};
+
+/* Has it come to what the wait is for? Called after everything that happens: so it looks no further
+ * than it must. */
+static bool
+come(const futures_t *s, struct awaited *a)
+{
+    while (a->ended < a->count && future_ended(a->list[a->ended]))
+        a->ended++;
+    if (a->ended == a->count)
+        return true;
+    if (a->when == FIRST_COMPLETED)
+        for (size_t i = 0; i < a->count; i++)
+            if (future_ended(a->list[i]))
+                return true;
+    if (a->when == FIRST_FAILED && a->failures != s->core->failed) {
+        a->failures = s->core->failed;
+        for (size_t i = 0; i < a->count; i++)
+            if (ended_badly(a->list[i]))
+                return true;
+    }
+    return false;
 }
 
 int
 futures_wait(future_t **list, size_t count, futures_when_t when, int timeout)
 {
+    struct awaited a = {.list = list, .when = when, .failures = UINT64_MAX};
     int64_t deadline = session_deadline(timeout);
-    size_t distinct, done = 0;
-    bool failed = false, late = false;
+    bool late = false;
+    size_t done;
     futures_t *s;
 
     if (list_check(list, count) != 0)
         return -1;
     if (when != FIRST_COMPLETED && when != FIRST_FAILED && when != ALL_COMPLETED)
-        return error_set(EINVAL, "when is %d: expected FIRST_COMPLETED, FIRST_FAILED or "
-                                 "ALL_COMPLETED",
+        return error_set(EINVAL,
+                         "when is %d: expected FIRST_COMPLETED, FIRST_FAILED or ALL_COMPLETED",
                          (int)when);
     if (count == 0)
         return 0;
     s = list[0]->session;
     session_lock(s);
-    distinct = without_twins(s, list, count);
-    for (;;) {
-        done = gather(list, done, distinct, &failed);
-        if (done == distinct || (when == FIRST_COMPLETED && done > 0) ||
-            (when == FIRST_FAILED && failed) || late)
-            break;
+    a.count = without_twins(s, list, count);
+    while (!come(s, &a) && !late)
         late = session_wait(s, deadline) != 0;
-    }
-    if (late && done < distinct && !(when == FIRST_COMPLETED && done > 0) &&
-        !(when == FIRST_FAILED && failed))
+    late = late && !come(s, &a);
+    done = gather(list, a.count);
+    if (late)
         session_timed_out(s, list[done]->chunk->job, timeout);
-    else
-        errno = 0;
     session_dispatch(s);
     session_unlock(s);
+    errno = late ? ETIMEDOUT : 0;
     return (int)done;
 }
 

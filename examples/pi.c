@@ -55,7 +55,7 @@ estimate(futures_t *futures, uint64_t *numbers)
         numbers[i] = samples;
     results = futures_map(futures, "throw_darts", numbers, tasks, sizeof(*numbers),
                           &(task_options_t){.name = "pi", .seed = seed});
-    if (results_collect(&results, numbers, sizeof(*numbers)) != 0) {
+    if (results == NULL || results_collect(&results, numbers, sizeof(*numbers)) != 0) {
         fprintf(stderr, "pi: %s\n", futures_error());
         return 1;
     }

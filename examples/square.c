@@ -19,6 +19,10 @@ main(void)
     futures_t *futures = futures_new(NULL); /* $LADLE_BROKER, else all cores of this machine */
     double numbers[1000], sum = 0;
 
+    if (futures == NULL) {
+        fprintf(stderr, "square: %s\n", futures_error());
+        return 1;
+    }
     for (int i = 0; i < 1000; i++)
         numbers[i] = i;
     results_t *results = futures_map(futures, "square", numbers, 1000, sizeof(*numbers), NULL);

@@ -120,7 +120,7 @@ run(futures_t *futures, const char *line, char **parameters, size_t count)
         inputs[i].iov_len = strlen(inputs[i].iov_base) + 1;
     }
     results = futures_mapv(futures, "run_command", inputs, count,
-                           &(task_options_t){.name = line, .timeout = (int)timeout * 1000});
+                           &(task_options_t){.name = "sweep", .timeout = (int)timeout * 1000});
     if (results == NULL) {
         fprintf(stderr, "sweep: %s\n", futures_error());
         return 1;

@@ -139,18 +139,16 @@ knock_ipc(const struct knock *k)
     return fd;
 }
 
-/* How many bytes of a greeting came; stops early at what is none. -1: hung up before any. */
+/* Reads on until the greeting is whole, or is none, or nothing comes by `end`: how many bytes there
+ * are then. -1: hung up before any. */
 static ssize_t
-greet(const struct knock *k, int fd, uint8_t *answer)
+hear(const struct knock *k, int fd, uint8_t *answer, int64_t end)
 {
-    static const uint8_t ours[GREETING] = {
-        0xff, [8] = 1, [9] = 0x7f, [10] = 3, [12] = 'N', 'U', 'L', 'L'};
+    struct knock patience = *k;
     size_t n = 0;
 
-    /* Those who wait to be spoken to, like web servers, answer to this too. */
-    if (send(fd, ours, sizeof(ours), MSG_NOSIGNAL) < 0 && errno != EAGAIN)
-        return -1;
-    while (n < GREETING && (n == 0 || answer[0] == 0xff) && wait_for(k, fd, POLLIN) == 0) {
+    patience.end = end;
+    while (n < GREETING && (n == 0 || answer[0] == 0xff) && wait_for(&patience, fd, POLLIN) == 0) {
         ssize_t got = recv(fd, answer + n, GREETING - n, 0);
 
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
@@ -160,6 +158,24 @@ greet(const struct knock *k, int fd, uint8_t *answer)
         n += (size_t)got;
     }
     return (ssize_t)n;
+}
+
+static ssize_t
+greet(const struct knock *k, int fd, uint8_t *answer)
+{
+    /* Signature and version: enough to be told the mechanism, and not yet the wrong one. */
+    static const uint8_t ours[] = {0xff, [8] = 1, [9] = 0x7f, [10] = 3};
+    static const char other[] = "\r\n\r\n"; /* for those who wait for lines, like web servers */
+    int64_t now = clock_us();
+    ssize_t n;
+
+    if (send(fd, ours, sizeof(ours), MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+        return -1;
+    if ((n = hear(k, fd, answer, now + (k->end - now) / 2)) != 0)
+        return n;
+    if (send(fd, other, sizeof(other) - 1, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+        return -1;
+    return hear(k, fd, answer, k->end);
 }
 
 static void

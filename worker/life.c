@@ -61,7 +61,7 @@ runner_reset(struct runner *r, int64_t now)
         assert(r->jobs->pieces == 0);
         runner_input(r, &m, now);
     }
-    outbox_clear(r->out);
+    reports_clear(r->out);
 }
 
 void
@@ -86,7 +86,7 @@ runner_drain(struct runner *r, int64_t now)
 bool
 runner_idle(const struct runner *r)
 {
-    return r->used == 0 && TAILQ_EMPTY(&r->queue) && outbox_empty(r->out);
+    return r->used == 0 && TAILQ_EMPTY(&r->queue) && reports_empty(r->out);
 }
 
 /* Not assert(): tests check release builds too. */

@@ -74,8 +74,8 @@ sweep(struct programs *s)
 }
 
 struct programs *
-programs_new(const char *directory, uint64_t cache_bytes,
-             bool (*used)(void *arg, const char *digest), void *arg)
+programs_open(const char *directory, uint64_t cache_bytes,
+              bool (*used)(void *arg, const char *digest), void *arg)
 {
     struct programs *s;
     int error;
@@ -129,7 +129,7 @@ programs_stop(struct programs *s)
 }
 
 void
-programs_free(struct programs *s)
+programs_close(struct programs *s)
 {
     struct checked *c;
 

@@ -13,9 +13,9 @@ struct programs;
 
 /* Makes the directories. NULL with errno. `used` tells whether a program must stay; it may be NULL.
  */
-struct programs *programs_new(const char *directory, uint64_t cache_bytes,
-                              bool (*used)(void *arg, const char *digest), void *arg);
-void programs_free(struct programs *s); /* drops what has come of unfinished ones */
+struct programs *programs_open(const char *directory, uint64_t cache_bytes,
+                               bool (*used)(void *arg, const char *digest), void *arg);
+void programs_close(struct programs *s); /* drops what has come of unfinished ones */
 
 /* The file of a program that is here and whole, to be executed; NULL if it is not. Borrowed until
  * the next call. The first time it is read and checked; it counts as used now. */

@@ -27,7 +27,7 @@ runner_new(const struct runner_config *config)
     TAILQ_INIT(&r->queue);
     r->nexecutors = 2 * r->slots + 2;
     r->executors = calloc(r->nexecutors, sizeof(*r->executors));
-    r->out = outbox_new();
+    r->out = reports_new();
     if (r->executors == NULL || r->out == NULL)
         goto fail;
     for (unsigned i = 0; i < r->nexecutors; i++)
@@ -107,7 +107,7 @@ runner_free(struct runner *r)
             free_code(code);
         }
     }
-    outbox_free(r->out);
+    reports_free(r->out);
     free(r->executors);
     free(r);
 }
@@ -124,7 +124,7 @@ runner_executors(const struct runner *r)
 int
 runner_say(struct runner *r, const struct message *m)
 {
-    return outbox_put(r->out, m);
+    return reports_put(r->out, m);
 }
 
 void
@@ -132,13 +132,13 @@ runner_put(struct runner *r, const struct message *m)
 {
     /* Without memory for a message the broker hears nothing: it will take the worker for lost when
      * that goes on, and run the tasks elsewhere. */
-    (void)outbox_put(r->out, m);
+    (void)reports_put(r->out, m);
 }
 
 bool
 runner_output(struct runner *r, struct message *m)
 {
-    return outbox_get(r->out, m);
+    return reports_get(r->out, m);
 }
 
 static void

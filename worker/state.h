@@ -4,8 +4,8 @@
 #define LADLE_STATE_H
 
 #include "boards.h"
-#include "outbox.h"
 #include "pieces.h"
+#include "reports.h"
 #include "runner.h"
 
 #include <uthash.h>
@@ -91,7 +91,7 @@ struct runner {
     char name[256];
     const struct runner_hands *hands;
     void *arg;
-    struct outbox *out;
+    struct reports *out;
     struct code *codes;
     struct runner_job *jobs;
     struct piece_list queue;

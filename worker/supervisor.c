@@ -127,17 +127,15 @@ is_hopeless(int error)
 }
 
 static void
-tell_start(struct supervisor *s, const struct program *program, const char *path, int error)
+tell_start(struct supervisor *s, const char *path, int error)
 {
-    const char *name = program->name != NULL && *program->name != '\0' ? program->name : path;
     const char *hint = "";
 
     if (error == ENOENT && access(path, F_OK) == 0)
         hint = ": its dynamic loader is missing here; it was built for another system";
     else if (error == EACCES && access(path, X_OK) == 0)
         hint = ": the directory may be mounted noexec; see ladle-worker --directory";
-    snprintf(s->why, sizeof(s->why), "program '%s' cannot start: %s%s", name, strerror(error),
-             hint);
+    snprintf(s->why, sizeof(s->why), "%s%s", strerror(error), hint);
 }
 
 static void process_message(void *arg, unsigned number, const struct message *m);
@@ -180,7 +178,7 @@ hand_start(void *arg, unsigned number, const struct program *program, const char
     if ((seat->process = process_start(&config)) != NULL)
         return process_board(seat->process);
     if (is_hopeless(errno)) {
-        tell_start(s, program, path, errno);
+        tell_start(s, path, errno);
         *why = s->why;
     }
     if (seat->place != NULL)
@@ -453,7 +451,7 @@ open_directory(struct supervisor *s, const char *directory)
 {
     if (directory == NULL)
         return s->config.local_program != NULL ? 0 : fail("a worker needs a directory");
-    if ((s->cache = programs_new(directory, s->config.cache_bytes, is_used, s)) == NULL ||
+    if ((s->cache = programs_open(directory, s->config.cache_bytes, is_used, s)) == NULL ||
         (s->places = places_new(directory)) == NULL)
         return fail("%s cannot be used: %s; see --directory", directory, strerror(errno));
     return 0;
@@ -598,7 +596,7 @@ supervisor_free(struct supervisor *s)
     free(s->seats);
     free_wants(s);
     runner_free(s->runner);
-    programs_free(s->cache);
+    programs_close(s->cache);
     places_free(s->places);
     arena_free(s->arena);
     environment_free(s->envp);

@@ -84,8 +84,9 @@ pass_verdict(struct runner *r, struct executor *e, const struct work *w, const s
     if (e->victim_lease != w->lease || e->victim_offset < w->piece->done || at >= c->count)
         return false;
     e->victim_lease = 0;
-    if (e->verdict != OUTCOME_CANCELLED || c->outcomes == NULL || c->outcomes[at] != OUTCOME_FAILED)
+    if (c->outcomes == NULL || c->outcomes[at] != OUTCOME_FAILED)
         return false;
+    verdict_text(e, w->piece, text, sizeof(text));
     if (at > 0) {
         part = columns_part(c, 0, at, 0);
         forward(r, w->piece, w->piece->done, &part, each * at);
@@ -442,14 +443,18 @@ static void
 bury_work(struct runner *r, struct executor *e, const struct runner_end *end)
 {
     struct piece *p = e->work[0].piece, *rest;
+    char text[LIMIT_TEXT];
     uint32_t offset;
 
     if (e->nwork > 1)
         requeue(r, e->work[1].piece);
     if (!find_blamed(e, &offset)) {
         /* Died between two tasks: nobody is to blame, as long as others do not as well. */
-        if (!e->doomed && ++e->code->barren >= BARREN)
-            runner_code_failed(r, e->code, end->cause, false);
+        if (!e->doomed && ++e->code->barren >= BARREN) {
+            snprintf(text, sizeof(text), "its executors end before they run a task: %s%s%s",
+                     end->cause, *end->words != '\0' ? ": " : "", end->words);
+            runner_code_failed(r, e->code, text, false);
+        }
         requeue(r, p);
         return;
     }
@@ -483,8 +488,7 @@ bury_start(struct runner *r, struct executor *e, const struct runner_end *end)
         snprintf(text, sizeof(text), "ended before it came to futures_new()%s%s",
                  *end->words != '\0' ? ": " : "", end->words);
     else
-        snprintf(text, sizeof(text), "cannot start: %s",
-                 *end->words != '\0' ? end->words : end->cause);
+        snprintf(text, sizeof(text), "%s", *end->words != '\0' ? end->words : end->cause);
     runner_code_failed(r, e->code, text, false);
 }
 

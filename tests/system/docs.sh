@@ -68,7 +68,7 @@ help_page() {
     sed -n '/^# OPTIONS/,/^# [^O]/p' "$source/docs/$page.scd" |
         grep -E '^\*' | grep -oE -- '--[a-z-]+' | grep -vxE -- '--(help|version)' | sort -u >page.options
     diff -u help.options page.options
-    verdict $? "$page has the options of $program $*"
+    verdict $? "$page has the options of $program${*:+ $*}"
 }
 
 # The executor in protocol.md, offered by a worker under a name, and used by a program in C.

@@ -84,6 +84,8 @@ check_square() {
     same "right sum" expected serial
     sed -n '/^```c$/,/^```$/{/^```/!p}' "$source/README.md" >readme
     same "README shows this very program" "$source/examples/square.c" readme
+    ends "no such broker: a sentence, exit status 1" 1 "^square: .*nonsense" \
+        env LADLE_BROKER=local:nonsense "$bin/square"
 }
 
 check_pi() {

@@ -64,7 +64,12 @@ talker_free(struct talker *t)
 void
 talker_send(struct talker *t, const struct message *m)
 {
+    int64_t until = clock_us() + SOON * 1000;
+
     assert_int_equal(link_send(t->link, m), 0);
+    while (link_backlog(t->link) > 0 && clock_us() < until)
+        turn(t, until);
+    assert_int_equal(link_backlog(t->link), 0);
 }
 
 const struct message *

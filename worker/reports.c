@@ -1,4 +1,4 @@
-#include "outbox.h"
+#include "reports.h"
 
 #include "../proto/limits.h"
 
@@ -21,15 +21,15 @@ struct item {
 };
 TAILQ_HEAD(item_list, item);
 
-struct outbox {
+struct reports {
     struct item_list items;
-    struct item *given; /* by the last outbox_get() */
+    struct item *given; /* by the last reports_get() */
 };
 
-struct outbox *
-outbox_new(void)
+struct reports *
+reports_new(void)
 {
-    struct outbox *o = calloc(1, sizeof(*o));
+    struct reports *o = calloc(1, sizeof(*o));
 
     if (o != NULL)
         TAILQ_INIT(&o->items);
@@ -53,7 +53,7 @@ free_item(struct item *item)
 }
 
 void
-outbox_clear(struct outbox *o)
+reports_clear(struct reports *o)
 {
     struct item *item;
 
@@ -64,17 +64,17 @@ outbox_clear(struct outbox *o)
 }
 
 void
-outbox_free(struct outbox *o)
+reports_free(struct reports *o)
 {
     if (o == NULL)
         return;
-    outbox_clear(o);
+    reports_clear(o);
     free_item(o->given);
     free(o);
 }
 
 bool
-outbox_empty(const struct outbox *o)
+reports_empty(const struct reports *o)
 {
     return TAILQ_EMPTY(&o->items);
 }
@@ -137,7 +137,7 @@ append(struct item *item, const struct message_results *r)
 
 /* Add the results to those of the tasks before them, if these still wait. */
 static bool
-merge(struct outbox *o, const struct message_results *r)
+merge(struct reports *o, const struct message_results *r)
 {
     struct item *item = TAILQ_LAST(&o->items, item_list);
 
@@ -217,7 +217,7 @@ keep(struct item *item)
 }
 
 int
-outbox_put(struct outbox *o, const struct message *m)
+reports_put(struct reports *o, const struct message *m)
 {
     struct item *item;
 
@@ -236,7 +236,7 @@ outbox_put(struct outbox *o, const struct message *m)
 }
 
 bool
-outbox_get(struct outbox *o, struct message *m)
+reports_get(struct reports *o, struct message *m)
 {
     free_item(o->given);
     if ((o->given = TAILQ_FIRST(&o->items)) == NULL)
