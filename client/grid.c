@@ -2,6 +2,7 @@
 #include "session.h"
 
 #include "ladle.h"
+#include "zmqload.h"
 
 #include "../net/link.h"
 #include "../proto/limits.h"
@@ -369,6 +370,12 @@ grid_run(futures_t *s)
 {
     struct grid g = {.session = s, .hello = CLOCK_NEVER, .gone = CLOCK_NEVER};
 
+    char why[512];
+
+    if (zmqload(why, sizeof(why)) != 0) {
+        io_failed(s, ENOSYS, why);
+        return;
+    }
     if (sodium_init() < 0) {
         io_failed(s, ENOSYS, "libsodium does not work here");
         return;

@@ -6,12 +6,11 @@
  */
 #include "ladle.h"
 #include "running.h"
+#include "uplink.h"
 
 #include "../proto/board.h"
 #include "../proto/limits.h"
-#include "../proto/wire.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,16 +23,12 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { SOCKET = 3, BOARD = 4 };
-#define READ_SIZE (16u << 10) /* read at once; the rest of a data frame goes to its place */
-#define STAGE_SIZE (LIMIT_HEADER + 2 * READ_SIZE)
 #define AREA_FULL (BOARD_RESULTS / 2) /* flush when so much of the area is used */
 #define LARGE (64u << 10)             /* results from here on go alone, from where they are */
-#define KEEP_ROOM (4u << 20)          /* a larger input buffer is given back after use */
 #define FLUSH_NS 1000000              /* no result waits longer, if its executor can help it */
 #define PROGRESS_NS 100000000         /* between two messages about a task's progress */
 
@@ -49,14 +44,9 @@ struct job {
 static struct {
     struct board *board;
     bool forked; /* a task forked, and this is the child */
-    struct arena *in, *out;
     char worker[LIMIT_NAME + 1];
     struct job *jobs; /* the one used last in front */
 
-    uint8_t *stage; /* bytes [begin, end) were read and not yet used */
-    size_t begin, end;
-    uint8_t *data; /* the data frame of the message at hand */
-    size_t data_room;
     uint8_t *aligned; /* a copy of an input that was not aligned */
     size_t aligned_room;
 
@@ -88,152 +78,6 @@ clock_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* The worker went away: that is how an executor's life ends. */
-static void __attribute__((noreturn)) leave(void)
-{
-    exit(0);
-}
-
-static void __attribute__((noreturn)) give_up(const char *why)
-{
-    fprintf(stderr, "ladle executor: %s\n", why);
-    exit(70);
-}
-
-/* ---- messages ------------------------------------------------------------------------------- */
-
-static void
-write_all(struct iovec *iov, int n)
-{
-    while (n > 0) {
-        struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-        ssize_t sent = sendmsg(SOCKET, &m, MSG_NOSIGNAL);
-
-        if (sent < 0) {
-            if (errno == EINTR)
-                continue;
-            leave();
-        }
-        while (n > 0 && (size_t)sent >= iov->iov_len) {
-            sent -= (ssize_t)iov->iov_len;
-            iov++;
-            n--;
-        }
-        if (n > 0) {
-            iov->iov_base = (uint8_t *)iov->iov_base + sent;
-            iov->iov_len -= (size_t)sent;
-        }
-    }
-}
-
-static void
-send_message(struct message *m)
-{
-    const struct columns *c = message_columns(m);
-    const uint8_t *header;
-    size_t size = wire_encode(server.out, m, &header);
-    size_t length = c == NULL ? 0 : c->length;
-    uint8_t prefix[8];
-    union {
-        const uint8_t *from;
-        void *base;
-    } head = {header};
-    struct iovec iov[3];
-
-    if (size == 0)
-        give_up("out of memory");
-    for (int i = 0; i < 4; i++) {
-        prefix[i] = (uint8_t)(size >> 8 * i);
-        prefix[4 + i] = (uint8_t)(length >> 8 * i);
-    }
-    iov[0] = (struct iovec){prefix, sizeof(prefix)};
-    iov[1] = (struct iovec){head.base, size};
-    iov[2] = (struct iovec){length > 0 ? c->data->bytes + c->at : NULL, length};
-    write_all(iov, length > 0 ? 3 : 2);
-}
-
-static size_t
-receive(void *to, size_t size)
-{
-    ssize_t n;
-
-    while ((n = read(SOCKET, to, size)) < 0 && errno == EINTR)
-        ;
-    if (n <= 0)
-        leave();
-    return (size_t)n;
-}
-
-/* At least `size` bytes in the stage. */
-static void
-fill(size_t size)
-{
-    if (server.begin == server.end)
-        server.begin = server.end = 0;
-    if (STAGE_SIZE - server.begin < size + READ_SIZE) {
-        memmove(server.stage, server.stage + server.begin, server.end - server.begin);
-        server.end -= server.begin;
-        server.begin = 0;
-    }
-    while (server.end - server.begin < size)
-        server.end += receive(server.stage + server.end, READ_SIZE);
-}
-
-static void
-make_room(uint8_t **buffer, size_t *room, size_t size)
-{
-    if (size <= *room && (*room <= KEEP_ROOM || size > KEEP_ROOM / 4))
-        return;
-    free(*buffer);
-    *room = (size + 4095) & ~(size_t)4095;
-    if ((*buffer = aligned_alloc(64, *room)) == NULL)
-        give_up("out of memory for an input");
-}
-
-static void
-receive_data(size_t size)
-{
-    size_t have = server.end - server.begin;
-
-    make_room(&server.data, &server.data_room, size);
-    if (have > size)
-        have = size;
-    memcpy(server.data, server.stage + server.begin, have);
-    server.begin += have;
-    while (have < size)
-        have += receive(server.data + have, size - have);
-}
-
-static uint32_t
-number(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-           (uint32_t)bytes[3] << 24;
-}
-
-/* The next message; `data` is made to stand for its data frame. */
-static void
-next_message(struct message *m, struct blob *data)
-{
-    const uint8_t *header;
-    const char *why;
-    uint32_t size, length;
-
-    fill(8);
-    size = number(server.stage + server.begin);
-    length = number(server.stage + server.begin + 4);
-    if (size > LIMIT_HEADER || length > LIMIT_DATA)
-        give_up("the worker sent what is no message");
-    fill(8 + size);
-    header = server.stage + server.begin + 8;
-    server.begin += 8 + size; /* the header stays in place until the next fill() */
-    if (length > 0)
-        receive_data(length);
-    *data = (struct blob){.bytes = server.data, .size = length, .refs = 1};
-    if (wire_decode(server.in, header, size, length > 0 ? data : NULL, m, &why) != 0)
-        give_up(why);
-}
-
 /* ---- results -------------------------------------------------------------------------------- */
 
 static void
@@ -247,7 +91,7 @@ send_results(struct columns *columns, uint32_t first_offset, int64_t run_ns)
     m.results.attempt = server.attempt;
     m.results.run_us = (uint64_t)(run_ns + 500) / 1000;
     m.results.columns = *columns;
-    send_message(&m);
+    uplink_send(&m);
 }
 
 /* Send what the area holds, and begin it anew. */
@@ -370,7 +214,7 @@ progress(void *arg, uint64_t done, uint64_t total)
     m.progress.index = server.first + server.offset;
     m.progress.done = done;
     m.progress.total = total;
-    send_message(&m);
+    uplink_send(&m);
 }
 
 static int
@@ -393,7 +237,7 @@ emit(void *arg, const void *bytes, size_t size)
     m.partial.index = server.first + server.offset;
     m.partial.columns = (struct columns){
         .count = 1, .size = (uint32_t)size, .data = size > 0 ? &data : NULL, .length = size};
-    send_message(&m);
+    uplink_send(&m);
     return 0;
 }
 
@@ -410,7 +254,7 @@ align(const uint8_t *input, size_t size)
 {
     if (((uintptr_t)input & 15) == 0)
         return input;
-    make_room(&server.aligned, &server.aligned_room, size);
+    uplink_room(&server.aligned, &server.aligned_room, size);
     memcpy(server.aligned, input, size);
     return server.aligned;
 }
@@ -505,7 +349,7 @@ run_slice(const struct message_slice *slice)
     struct job *job = find_job(slice->job);
 
     if (job == NULL)
-        give_up("the worker sent a slice of an unknown job");
+        uplink_fail("the worker sent a slice of an unknown job");
     server.lease = slice->lease;
     server.job = slice->job;
     server.first = slice->first;
@@ -529,7 +373,7 @@ add_job(const struct message_job *m)
     if (job != NULL)
         return;
     if ((job = calloc(1, sizeof(*job))) == NULL)
-        give_up("out of memory");
+        uplink_fail("out of memory");
     job->job = m->job;
     job->function = registry_find(m->spec->function);
     job->seed = m->spec->seed;
@@ -603,7 +447,7 @@ open_board(void)
     at = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
               0);
     if (at == MAP_FAILED)
-        give_up("out of memory");
+        uplink_fail("out of memory");
     server.board = at;
 }
 
@@ -626,7 +470,7 @@ say_hello(void)
         if (bytes > LIMIT_HEADER / 2)
             break; /* the rest can be called, it is only not announced */
     }
-    send_message(&m);
+    uplink_send(&m);
 }
 
 bool
@@ -652,11 +496,7 @@ start(void)
     setvbuf(stdout, NULL, _IOLBF, 0); /* what a long task prints is seen while it runs */
 
     server.uniform = server.all_done = true;
-    server.in = arena_new();
-    server.out = arena_new();
-    server.stage = malloc(STAGE_SIZE);
-    if (server.in == NULL || server.out == NULL || server.stage == NULL)
-        give_up("out of memory");
+    uplink_open(SOCKET);
     open_board();
     pthread_atfork(NULL, NULL, in_child);
 }
@@ -670,14 +510,14 @@ serve(void)
     start();
     say_hello();
     for (;;) {
-        next_message(&m, &data);
+        uplink_next(&m, &data);
         switch (m.type) {
         case MESSAGE_WELCOME:
             if (m.welcome.name != NULL && *m.welcome.name != '\0')
                 snprintf(server.worker, sizeof(server.worker), "%s", m.welcome.name);
             break;
         case MESSAGE_REFUSED:
-            give_up(m.text);
+            uplink_fail(m.text);
         case MESSAGE_JOB:
             add_job(&m.job);
             break;
