@@ -18,7 +18,8 @@ static void __attribute__((noreturn)) broken(const char *condition, int line)
     abort();
 }
 
-/* ---- tasks: each is ready, leased or ended, and that once -----------------------------------------
+/* ---- tasks: each is ready, leased or ended, and that once
+ * -----------------------------------------
  */
 
 struct owners {
@@ -32,7 +33,7 @@ own_ranges(const struct job *j, struct owners *o, uint64_t *ready)
     const struct chunk *c = o->chunk;
     const struct range *r;
 
-    TAILQ_FOREACH(r, &j->ranges, link) {
+    TAILQ_FOREACH (r, &j->ranges, link) {
         if (r->chunk != c)
             continue;
         REQUIRE(r->count > 0 && r->offset + r->count <= c->count);
@@ -54,8 +55,7 @@ own_leases(const struct job *j, struct owners *o, uint64_t *leased)
     const struct lease *l;
     uint32_t begin, end;
 
-    LIST_FOREACH(l, &c->leases, beside)
-    {
+    LIST_FOREACH (l, &c->leases, beside) {
         uint32_t left = 0;
         uint64_t bytes = 0;
 
@@ -137,10 +137,10 @@ check_queues(const struct client *c)
 
         REQUIRE(q->client == c && q->refs > 0);
         REQUIRE(q->linked == (!TAILQ_EMPTY(&q->jobs) && !c->paused));
-        TAILQ_FOREACH(j, &q->jobs, of_queue) {
+        TAILQ_FOREACH (j, &q->jobs, of_queue) {
             REQUIRE(j->queue == q && j->queued);
         }
-        TAILQ_FOREACH(other, &q->level->queues, link) {
+        TAILQ_FOREACH (other, &q->level->queues, link) {
             found = found || other == q;
         }
         REQUIRE(found == q->linked);
@@ -155,17 +155,17 @@ check_clients(const struct scheduler *s)
     const struct job *j;
     uint64_t bytes = 0, cost, njobs = 0, nclients = 0;
 
-    TAILQ_FOREACH(c, &s->clients, link) {
+    TAILQ_FOREACH (c, &s->clients, link) {
         uint64_t parked = 0;
         const struct outgoing *o;
 
         cost = 0;
-        TAILQ_FOREACH(j, &c->jobs, of_client) {
+        TAILQ_FOREACH (j, &c->jobs, of_client) {
             REQUIRE(j->client == c);
             cost += check_job(s, j);
             njobs++;
         }
-        STAILQ_FOREACH(o, &c->parked, link) {
+        STAILQ_FOREACH (o, &c->parked, link) {
             parked += o->cost;
         }
         REQUIRE(cost == c->bytes && parked == c->parked_bytes);
@@ -189,7 +189,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
     unsigned nleases = 0;
     bool found = false;
 
-    TAILQ_FOREACH(l, &w->leases, link) {
+    TAILQ_FOREACH (l, &w->leases, link) {
         REQUIRE(l->worker == w && lease_find((struct scheduler *)(uintptr_t)s, l->id) == l);
         REQUIRE(demand_fits(l->chunk->job->demand, w->offer) ||
                 l->chunk->job->program->failing > 0);
@@ -203,8 +203,9 @@ check_worker(const struct scheduler *s, const struct worker *w)
     REQUIRE(bytes <= w->window || (nleases == 1 && items == 1));
     REQUIRE(w->tasks > 0 || w->work == 0);
     if (w->place != PLACE_NONE) {
-        TAILQ_FOREACH(other, w->place == PLACE_SPARE ? &w->offer->spare : &w->offer->free[w->place],
-                      of_place) {
+        TAILQ_FOREACH (other,
+                       w->place == PLACE_SPARE ? &w->offer->spare : &w->offer->free[w->place],
+                       of_place) {
             found = found || other == w;
         }
         REQUIRE(found && !w->draining);
@@ -221,7 +222,7 @@ check_demands(const struct scheduler *s)
     HASH_ITER (hh, s->demands, d, next) {
         uint64_t workers = 0, slots = 0;
 
-        TAILQ_FOREACH(w, &s->workers, link) {
+        TAILQ_FOREACH (w, &s->workers, link) {
             if (w->draining || w->slots < d->cpus || !demand_fits(d, w->offer))
                 continue;
             workers++;
@@ -239,7 +240,7 @@ scheduler_check(const struct scheduler *s)
     uint64_t nworkers = 0, slots = 0, nleases = 0;
 
     check_clients(s);
-    TAILQ_FOREACH(w, &s->workers, link) {
+    TAILQ_FOREACH (w, &s->workers, link) {
         check_worker(s, w);
         nleases += w->nleases;
         nworkers += !w->draining;

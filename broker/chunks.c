@@ -82,8 +82,7 @@ chunk_append(struct chunk *c, const struct columns *in)
 {
     bool same = in->sizes == NULL && in->size == c->size && c->sizes == NULL;
 
-    if (c->room - c->count < in->count || c->data == NULL ||
-        c->data->size - c->length < in->length)
+    if (c->room - c->count < in->count || c->data == NULL || c->data->size - c->length < in->length)
         return false;
     if (!same && c->sizes == NULL && !grow_sizes(c))
         return false;

@@ -36,8 +36,7 @@ stop_at_workers(struct scheduler *s, struct job *j)
     struct knowledge *k;
     struct outgoing *o;
 
-    LIST_FOREACH(k, &j->knowers, of_job)
-    {
+    LIST_FOREACH (k, &j->knowers, of_job) {
         if ((o = peer_say(s, k->worker->peer, MESSAGE_CANCEL)) == NULL)
             continue;
         o->m.range = (struct message_range){.job = j->number, .count = j->next};
@@ -166,9 +165,9 @@ inputs(struct scheduler *s, struct client *c, const struct message_inputs *m)
     if (count == 0)
         return 0;
     if (job_accept(s, j, m) != 0) {
-        tell_ended(s, j, m->first, count,
-                   &(struct ending){.outcome = OUTCOME_REJECTED,
-                                    .text = "the broker is out of memory"});
+        tell_ended(
+            s, j, m->first, count,
+            &(struct ending){.outcome = OUTCOME_REJECTED, .text = "the broker is out of memory"});
         j->next = m->first + count;
         j->failed += count;
         return 0;

@@ -93,7 +93,7 @@ count_workers(struct scheduler *s, struct demand *d)
         if (demand_fits(d, o) && add_offer(d, o) != 0)
             return -1;
     }
-    TAILQ_FOREACH(w, &s->workers, link) {
+    TAILQ_FOREACH (w, &s->workers, link) {
         if (!w->draining && w->slots >= d->cpus && demand_fits(d, w->offer)) {
             d->workers++;
             d->slots += w->slots;

@@ -59,8 +59,7 @@ tell_ended(struct scheduler *s, struct job *j, uint64_t first, uint64_t count,
 }
 
 void
-end_tasks(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to,
-          const struct ending *e)
+end_tasks(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, const struct ending *e)
 {
     struct job *j = c->job;
 
@@ -90,15 +89,14 @@ stop_at_worker(struct scheduler *s, const struct lease *l, uint32_t from, uint32
 
     if (o == NULL)
         return;
-    o->m.range = (struct message_range){
-        .job = c->job->number, .first = c->first + from, .count = to - from};
+    o->m.range =
+        (struct message_range){.job = c->job->number, .first = c->first + from, .count = to - from};
     outbox_put(&s->outbox, o);
 }
 
 /* The tasks of one lease, with what is known about their attempt. */
 static void
-end_leased(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to,
-           const struct ending *e)
+end_leased(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to, const struct ending *e)
 {
     struct chunk *c = l->chunk;
     struct ending of = *e;
@@ -138,8 +136,7 @@ end_in_chunk(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to,
 }
 
 void
-end_range(struct scheduler *s, struct job *j, uint64_t first, uint64_t last,
-          const struct ending *e)
+end_range(struct scheduler *s, struct job *j, uint64_t first, uint64_t last, const struct ending *e)
 {
     /* By index, not by place: the list of chunks moves as they end. */
     while (first < last) {
@@ -203,8 +200,8 @@ deadlines_expire(struct scheduler *s)
 
     while ((j = deadlines_first(s)) != NULL && j->deadline <= s->now) {
         struct ending e = {.outcome = OUTCOME_TIMED_OUT};
-        struct blob *text =
-            sentence("it had not ended by its deadline of %g s", (double)j->spec->deadline_ms / 1e3);
+        struct blob *text = sentence("it had not ended by its deadline of %g s",
+                                     (double)j->spec->deadline_ms / 1e3);
         struct chunk *c;
 
         e.text = words(text);

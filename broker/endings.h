@@ -12,7 +12,8 @@ struct ending {
     const char *text;
 };
 
-/* Tasks [from, to) of a chunk, none of which has ended, do. The caller looks at the job after it. */
+/* Tasks [from, to) of a chunk, none of which has ended, do. The caller looks at the job after it.
+ */
 void end_tasks(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to,
                const struct ending *e);
 

@@ -5,7 +5,7 @@
 #include "state.h"
 
 struct function *function_get(struct scheduler *s, const struct spec *spec); /* NULL: ENOMEM */
-void function_put(struct scheduler *s, struct function *f); /* NULL is allowed */
+void function_put(struct scheduler *s, struct function *f);                  /* NULL is allowed */
 void functions_free(struct scheduler *s);
 
 #endif

@@ -4,6 +4,7 @@
 #include "demands.h"
 #include "endings.h"
 #include "functions.h"
+#include "notices.h"
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
@@ -77,6 +78,8 @@ job_requeue(struct scheduler *s, struct chunk *c, const struct range *as)
     j->ready += chunk_live(c, as->offset, as->offset + as->count);
     s->match = true;
     queue_update(s, j);
+    if (!demand_able(j->demand)) /* its program failed on the last worker meanwhile */
+        notices_recheck(s);
     return true;
 }
 
@@ -290,8 +293,8 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
         j->chunks[j->chunks_end++] = (struct chunk_slot){.first = c->first, .chunk = c};
         close_open(j);
         j->open = c->count < c->room ? c : NULL;
-    } else if (append_range(s, j, c, c->count - in->columns.count,
-                            c->length - in->columns.length, in->columns.count) != 0) {
+    } else if (append_range(s, j, c, c->count - in->columns.count, c->length - in->columns.length,
+                            in->columns.count) != 0) {
         c->count -= in->columns.count;
         c->left -= in->columns.count;
         c->length -= in->columns.length;

@@ -23,8 +23,8 @@ bool lease_next(const struct lease *l, uint32_t from, uint32_t to, uint32_t *beg
 bool lease_release(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to);
 
 /* Before tasks of a chunk end: take them from the ranges and leases that they are in. Leases of
- * which nothing is left are freed; but `keep`, which is probably the one and may be NULL, is left to
- * the caller. */
+ * which nothing is left are freed; but `keep`, which is probably the one and may be NULL, is left
+ * to the caller. */
 void leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to,
                  struct lease *keep);
 

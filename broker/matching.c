@@ -125,8 +125,7 @@ send_slice(struct scheduler *s, const struct lease *l)
                                         .job = c->job->number,
                                         .first = c->first + r->offset,
                                         .attempt = r->attempt,
-                                        .columns =
-                                            chunk_columns(c, r->offset, r->count, r->at)};
+                                        .columns = chunk_columns(c, r->offset, r->count, r->at)};
     outbox_put(&s->outbox, o);
     return 0;
 }

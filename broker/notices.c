@@ -75,7 +75,7 @@ slots_reason(const struct scheduler *s, const struct demand *d)
     const struct worker *w;
     uint32_t most = 0;
 
-    TAILQ_FOREACH(w, &s->workers, link) {
+    TAILQ_FOREACH (w, &s->workers, link) {
         if (w->slots > most && !w->draining)
             most = w->slots;
     }

@@ -79,13 +79,11 @@ check_hello(struct scheduler *s, const struct message_hello *m)
                  "that are closer together",
                  m->protocol, m->software, (unsigned)LADLE_PROTOCOL, s->config.software);
     else if (m->role == ROLE_EXECUTOR)
-        snprintf(s->why, sizeof(s->why),
-                 "an executor speaks with its worker, not with the broker");
+        snprintf(s->why, sizeof(s->why), "an executor speaks with its worker, not with the broker");
     else if (m->role != ROLE_CLIENT && m->role != ROLE_WORKER && m->role != ROLE_OPERATOR)
         snprintf(s->why, sizeof(s->why), "a hello without a role");
     else if (m->role == ROLE_WORKER && (m->slots == 0 || m->slots > SLOTS_MAX))
-        snprintf(s->why, sizeof(s->why), "a worker has 1 to %u slots, not %u", SLOTS_MAX,
-                 m->slots);
+        snprintf(s->why, sizeof(s->why), "a worker has 1 to %u slots, not %u", SLOTS_MAX, m->slots);
     else
         return 0;
     return -1;
@@ -278,11 +276,11 @@ tell_grid(struct scheduler *s)
 
     s->grid_changed = false;
     s->grid_at = s->now + GRID_US;
-    TAILQ_FOREACH(c, &s->clients, link) {
+    TAILQ_FOREACH (c, &s->clients, link) {
         if ((o = peer_say(s, c->peer, MESSAGE_GRID)) == NULL)
             continue;
-        o->m.grid = (struct message_grid){.workers = (uint32_t)s->nworkers,
-                                          .slots = (uint32_t)s->slots};
+        o->m.grid =
+            (struct message_grid){.workers = (uint32_t)s->nworkers, .slots = (uint32_t)s->slots};
         outbox_put(&s->outbox, o);
     }
 }

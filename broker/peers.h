@@ -13,8 +13,8 @@ void peer_heard(struct scheduler *s, struct peer *p);
  * client's are cancelled. */
 void peer_gone(struct scheduler *s, struct peer *p, const char *why);
 
-/* A message to it, to be put out by the caller. NULL: ENOMEM, and the next tick lets go of the peer,
- * since it would miss something. */
+/* A message to it, to be put out by the caller. NULL: ENOMEM, and the next tick lets go of the
+ * peer, since it would miss something. */
 struct outgoing *peer_say(struct scheduler *s, struct peer *p, enum message_type type);
 /* The last message to somebody who is not known (any more): REFUSED or BYE. */
 void peer_last_words(struct scheduler *s, uint32_t id, enum message_type type, const char *text);

@@ -208,16 +208,15 @@ answer(struct scheduler *s, struct worker *w, const struct part *part)
     digest = sentence("%s", part->key.digest);
     outgoing_keep(o, digest);
     outgoing_keep(o, part->data);
-    o->m.program_part = (struct message_program_part){
-        .digest = words(digest),
-        .offset = part->key.offset,
-        .size = part->size,
-        .text = "",
-        .columns = {.count = 1,
-                    .size = (uint32_t)part->length,
-                    .data = part->data,
-                    .at = part->at,
-                    .length = part->length}};
+    o->m.program_part = (struct message_program_part){.digest = words(digest),
+                                                      .offset = part->key.offset,
+                                                      .size = part->size,
+                                                      .text = "",
+                                                      .columns = {.count = 1,
+                                                                  .size = (uint32_t)part->length,
+                                                                  .data = part->data,
+                                                                  .at = part->at,
+                                                                  .length = part->length}};
     blob_unref(digest);
     outbox_put(&s->outbox, o);
 }
@@ -235,10 +234,8 @@ answer_none(struct scheduler *s, struct worker *w, const char *digest, uint64_t 
     text = sentence("%s", why);
     outgoing_keep(o, name);
     outgoing_keep(o, text);
-    o->m.program_part = (struct message_program_part){.digest = words(name),
-                                                      .offset = offset,
-                                                      .text = words(text),
-                                                      .columns = {.count = 1}};
+    o->m.program_part = (struct message_program_part){
+        .digest = words(name), .offset = offset, .text = words(text), .columns = {.count = 1}};
     blob_unref(name);
     blob_unref(text);
     outbox_put(&s->outbox, o);
@@ -256,7 +253,7 @@ ask(struct scheduler *s, struct part *part)
 
     if (p == NULL || part->tries++ >= TRIES_MAX)
         return false;
-    TAILQ_FOREACH(j, &p->jobs, of_program) {
+    TAILQ_FOREACH (j, &p->jobs, of_program) {
         if (j->client != before)
             break;
     }
@@ -278,8 +275,7 @@ give_up(struct scheduler *s, struct part *part, const char *why)
 {
     struct waiter *w;
 
-    LIST_FOREACH(w, &part->waiters, link)
-    {
+    LIST_FOREACH (w, &part->waiters, link) {
         answer_none(s, w->worker, part->key.digest, part->key.offset, why);
     }
     free_part(s, part);
@@ -300,8 +296,7 @@ wait_for(struct part *part, struct worker *worker)
 {
     struct waiter *w;
 
-    LIST_FOREACH(w, &part->waiters, link)
-    {
+    LIST_FOREACH (w, &part->waiters, link) {
         if (w->worker == worker)
             return 0;
     }
@@ -352,8 +347,7 @@ keep_part(struct scheduler *s, struct part *part, const struct message_program_p
     part->length = m->columns.length;
     r->bytes += part->length;
     TAILQ_INSERT_TAIL(&r->kept, part, link);
-    LIST_FOREACH(w, &part->waiters, link)
-    {
+    LIST_FOREACH (w, &part->waiters, link) {
         answer(s, w->worker, part);
     }
     while (!LIST_EMPTY(&part->waiters))
@@ -392,7 +386,7 @@ forget_parts(struct scheduler *s, const char *digest)
 {
     struct part *part, *next;
 
-    TAILQ_FOREACH(part, &s->relay->kept, link) {
+    TAILQ_FOREACH (part, &s->relay->kept, link) {
         if (strcmp(part->key.digest, digest) == 0)
             break;
     }
@@ -408,7 +402,7 @@ move_jobs(struct scheduler *s, struct executable *p)
 {
     struct job *j;
 
-    TAILQ_FOREACH(j, &p->jobs, of_program) {
+    TAILQ_FOREACH (j, &p->jobs, of_program) {
         demand_move(s, j);
     }
 }
@@ -458,8 +452,7 @@ program_why(const struct job *j)
 {
     const struct failing *f;
 
-    LIST_FOREACH(f, &j->program->failings, of_program)
-    {
+    LIST_FOREACH (f, &j->program->failings, of_program) {
         struct demand without = *j->demand;
 
         without.failing = NULL;
@@ -491,7 +484,7 @@ programs_forget_worker(struct scheduler *s, struct worker *w)
     struct part *part;
     struct waiter *waiter, *next;
 
-    TAILQ_FOREACH(part, &s->relay->asked, link) {
+    TAILQ_FOREACH (part, &s->relay->asked, link) {
         for (waiter = LIST_FIRST(&part->waiters); waiter != NULL; waiter = next) {
             next = LIST_NEXT(waiter, link);
             if (waiter->worker == w)

@@ -106,7 +106,7 @@ link_level(struct scheduler *s, struct level *l)
     if (!linked) {
         TAILQ_REMOVE(&d->levels, l, link);
     } else {
-        TAILQ_FOREACH(other, &d->levels, link) {
+        TAILQ_FOREACH (other, &d->levels, link) {
             if (other->priority < l->priority)
                 break;
         }
@@ -162,7 +162,7 @@ link_job(struct queue *q, struct job *j)
         return;
     }
     /* One that comes back, after a loss say, is among the oldest. */
-    TAILQ_FOREACH(other, &q->jobs, of_queue) {
+    TAILQ_FOREACH (other, &q->jobs, of_queue) {
         if (other->number > j->number)
             break;
     }
@@ -204,7 +204,7 @@ queue_next(struct scheduler *s)
     struct queue *best = NULL, *q;
     struct demand *d;
 
-    TAILQ_FOREACH(d, &s->active, link) {
+    TAILQ_FOREACH (d, &s->active, link) {
         if (d->blocked == s->pass)
             continue;
         q = TAILQ_FIRST(&TAILQ_FIRST(&d->levels)->queues);

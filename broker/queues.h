@@ -4,7 +4,8 @@
 
 #include "state.h"
 
-/* The queue of this client, demand and priority, with one more job that belongs to it; NULL: ENOMEM.
+/* The queue of this client, demand and priority, with one more job that belongs to it; NULL:
+ * ENOMEM.
  */
 struct queue *queue_get(struct client *c, struct demand *d, int64_t priority);
 void queue_put(struct scheduler *s, struct queue *q); /* one job less; NULL is allowed */

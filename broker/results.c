@@ -88,17 +88,16 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
     }
     outgoing_keep(o, part.data);
     outgoing_keep(o, a->worker->name);
-    o->m.results =
-        (struct message_results){.job = j->id,
-                                 .first = m->first + from,
-                                 .attempt = m->attempt,
-                                 .worker = words(a->worker->name),
-                                 .run_us = m->columns.count == count
-                                               ? m->run_us
-                                               : (uint64_t)((double)m->run_us * count /
-                                                            m->columns.count),
-                                 .wait_us = (uint64_t)(since - a->chunk->accepted),
-                                 .columns = part};
+    o->m.results = (struct message_results){
+        .job = j->id,
+        .first = m->first + from,
+        .attempt = m->attempt,
+        .worker = words(a->worker->name),
+        .run_us = m->columns.count == count
+                      ? m->run_us
+                      : (uint64_t)((double)m->run_us * count / m->columns.count),
+        .wait_us = (uint64_t)(since - a->chunk->accepted),
+        .columns = part};
     job_announce(s, j);
     client_deliver(s, j->client, o, part.length + (uint64_t)count * TASK_COST);
 }
@@ -142,8 +141,8 @@ judge(const struct arrival *a, uint32_t item)
 {
     const struct job *j = a->chunk->job;
     enum outcome o = a->m->columns.outcomes == NULL ? OUTCOME_DONE : a->m->columns.outcomes[item];
-    bool retry = (o == OUTCOME_CRASHED || (o == OUTCOME_FAILED && j->spec->retry_failed)) &&
-                 !j->spec->once;
+    bool retry =
+        (o == OUTCOME_CRASHED || (o == OUTCOME_FAILED && j->spec->retry_failed)) && !j->spec->once;
 
     /* A lease that is over speaks for itself only: what went wrong there, another attempt may yet
      * do. */
@@ -154,7 +153,8 @@ judge(const struct arrival *a, uint32_t item)
     return SETTLED;
 }
 
-/* One more attempt, in a slice of its own. False if there is no memory for it: then it has ended. */
+/* One more attempt, in a slice of its own. False if there is no memory for it: then it has ended.
+ */
 static bool
 again(struct scheduler *s, const struct arrival *a, uint32_t item)
 {

@@ -49,8 +49,8 @@ revoke(struct scheduler *s, struct worker *w, struct lease *l)
 
     if (o == NULL)
         return;
-    o->m.revoke = (struct message_revoke){
-        .lease = l->id, .count = half < l->left ? (uint32_t)half : l->left};
+    o->m.revoke =
+        (struct message_revoke){.lease = l->id, .count = half < l->left ? (uint32_t)half : l->left};
     outbox_put(&s->outbox, o);
     w->revoking = l->id;
     worker_update(s, w);

@@ -25,7 +25,7 @@ void estimate_add(struct estimate *e, uint64_t run_us, uint32_t count, uint32_t 
                   int64_t slice_us);
 
 struct slicing {
-    double each;      /* us per task here; meaningless unless known */
+    double each; /* us per task here; meaningless unless known */
     bool known;
     uint32_t cap;     /* of the estimate */
     int64_t slice_us; /* that a slice should take */

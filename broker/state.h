@@ -1,13 +1,13 @@
 /* state.h - what the scheduler knows; shared by its modules, private to them.
  *
  * A client owns jobs, a job owns chunks of inputs as they came. Every task of a chunk is in exactly
- * one of three states: ready (in a range of its job), leased (in a lease of a worker), or ended (its
- * bit in the chunk). The bit wins: ranges and leases may span tasks that ended by other ways, and
- * skip them. Nothing here is allocated, visited or counted per task.
+ * one of three states: ready (in a range of its job), leased (in a lease of a worker), or ended
+ * (its bit in the chunk). The bit wins: ranges and leases may span tasks that ended by other ways,
+ * and skip them. Nothing here is allocated, visited or counted per task.
  *
  * Who may run what goes through two small groups: workers that have the same to offer share an
- * `offer`, jobs that ask for the same share a `demand`. Whether they fit is looked at once per pair,
- * not per slice.
+ * `offer`, jobs that ask for the same share a `demand`. Whether they fit is looked at once per
+ * pair, not per slice.
  */
 #ifndef LADLE_STATE_H
 #define LADLE_STATE_H
@@ -75,22 +75,22 @@ struct range { /* tasks [offset, offset + count) of a chunk that are ready */
     bool alone;       /* a slice each: one of them may be poison */
 };
 
-struct lease {     /* one hand-over of a range to a worker */
-    uint64_t id;   /* first: the key of the hash */
+struct lease {   /* one hand-over of a range to a worker */
+    uint64_t id; /* first: the key of the hash */
     struct worker *worker;
     struct chunk *chunk;
-    struct range *range;   /* what it was cut from: becomes ready again as it is */
+    struct range *range;    /* what it was cut from: becomes ready again as it is */
     uint32_t offset, given; /* as handed over */
-    uint32_t low, high;    /* what is still with the worker lies in [low, high) of the chunk */
-    uint64_t *holes;       /* bits from `offset` on: in between, but not with the worker any more */
-    uint32_t left;         /* tasks with the worker that have not ended */
-    uint64_t bytes;        /* that those count in the worker's window */
-    double each;           /* us per task, as expected */
-    int64_t since;         /* handed over */
-    int64_t heard;         /* last result, or `since` */
+    uint32_t low, high;     /* what is still with the worker lies in [low, high) of the chunk */
+    uint64_t *holes; /* bits from `offset` on: in between, but not with the worker any more */
+    uint32_t left;   /* tasks with the worker that have not ended */
+    uint64_t bytes;  /* that those count in the worker's window */
+    double each;     /* us per task, as expected */
+    int64_t since;   /* handed over */
+    int64_t heard;   /* last result, or `since` */
     uint32_t cpus;
-    bool revoked;          /* a REVOKE is out for it */
-    TAILQ_ENTRY(lease) link; /* in worker->leases, oldest first */
+    bool revoked;             /* a REVOKE is out for it */
+    TAILQ_ENTRY(lease) link;  /* in worker->leases, oldest first */
     LIST_ENTRY(lease) beside; /* in chunk->leases */
     UT_hash_handle hh;
 };
@@ -111,30 +111,30 @@ struct job {
     struct queue *queue;
     struct chunk_slot *chunks;
     size_t chunks_at, chunks_end, chunks_room, chunks_gone;
-    struct chunk *open;        /* may still take tasks; the last one */
-    uint32_t open_room;        /* of the last one that was opened */
-    struct range_list ranges;  /* the next to go out first */
-    uint64_t next;             /* lowest index not accepted yet */
-    uint64_t ready, leased;    /* tasks */
+    struct chunk *open;       /* may still take tasks; the last one */
+    uint32_t open_room;       /* of the last one that was opened */
+    struct range_list ranges; /* the next to go out first */
+    uint64_t next;            /* lowest index not accepted yet */
+    uint64_t ready, leased;   /* tasks */
     uint64_t done, failed, cancelled;
-    bool ended;                /* JOB_END came */
-    bool queued;               /* in queue->jobs */
-    bool announce;             /* in s->announce: an ACCEPTED is due */
-    bool waiting;              /* in s->waiting */
-    int64_t waits_since;       /* when it got there */
-    int64_t since;             /* submitted */
-    int64_t deadline;          /* of its earliest tasks; CLOCK_NEVER */
-    size_t heap;               /* 1 + its place in s->deadlines; 0: none */
-    struct blob *notice;       /* the last one told; NULL */
+    bool ended;          /* JOB_END came */
+    bool queued;         /* in queue->jobs */
+    bool announce;       /* in s->announce: an ACCEPTED is due */
+    bool waiting;        /* in s->waiting */
+    int64_t waits_since; /* when it got there */
+    int64_t since;       /* submitted */
+    int64_t deadline;    /* of its earliest tasks; CLOCK_NEVER */
+    size_t heap;         /* 1 + its place in s->deadlines; 0: none */
+    struct blob *notice; /* the last one told; NULL */
     struct knowledge_list knowers;
-    TAILQ_ENTRY(job) link;     /* s->jobs, oldest first */
+    TAILQ_ENTRY(job) link; /* s->jobs, oldest first */
     TAILQ_ENTRY(job) of_client;
     TAILQ_ENTRY(job) of_queue;
     TAILQ_ENTRY(job) of_announce;
     TAILQ_ENTRY(job) of_waiting;
     TAILQ_ENTRY(job) of_program;
-    UT_hash_handle hh;        /* s->jobs_by_number */
-    UT_hash_handle by_id;     /* client->jobs_by_id */
+    UT_hash_handle hh;    /* s->jobs_by_number */
+    UT_hash_handle by_id; /* client->jobs_by_id */
 };
 
 struct function { /* what is known of a function of a program; outlives its jobs for a while */
@@ -166,12 +166,12 @@ struct peer {
 
 struct client {
     struct peer *peer;
-    uint64_t window;     /* bytes of results that may be unacknowledged */
-    uint64_t sent, taken; /* bytes of results since the session began */
-    uint64_t bytes;      /* of inputs that have not ended */
+    uint64_t window;             /* bytes of results that may be unacknowledged */
+    uint64_t sent, taken;        /* bytes of results since the session began */
+    uint64_t bytes;              /* of inputs that have not ended */
     struct outgoing_list parked; /* results over the window */
     uint64_t parked_bytes;
-    bool paused; /* its queues are out of their demands */
+    bool paused;   /* its queues are out of their demands */
     uint64_t turn; /* when it was served last */
     unsigned njobs;
     struct job_list jobs;
@@ -214,8 +214,8 @@ struct worker {
     struct knowledge_list knows;
     struct job *known; /* the last one looked up */
     struct failing *failing;
-    int place;  /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
-    int load;   /* index of the bucket in s->loaded; -1 */
+    int place;                /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
+    int load;                 /* index of the bucket in s->loaded; -1 */
     TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
     TAILQ_ENTRY(worker) of_place, of_load;
     UT_hash_handle by_name;
@@ -242,8 +242,8 @@ struct offer { /* workers that have the same to offer */
     struct labels *names; /* of programs they have */
     struct executable **failing;
     size_t nfailing;
-    unsigned refs; /* workers */
-    uint32_t mask; /* of buckets that are not empty */
+    unsigned refs;                    /* workers */
+    uint32_t mask;                    /* of buckets that are not empty */
     struct worker_list free[BUCKETS]; /* by free slots: [2^i, 2^(i+1)) */
     struct worker_list spare;
     UT_hash_handle hh;
@@ -278,7 +278,8 @@ struct demand { /* jobs that ask for the same */
     char *key;
     char *machine; /* "" for any */
     char *program; /* NAME that workers must offer; "" */
-    struct executable *failing; /* set once a program failed somewhere: then it has demands of its own */
+    struct executable
+        *failing; /* set once a program failed somewhere: then it has demands of its own */
     struct labels *needs;
     uint32_t cpus;
     struct offer **offers; /* that fit */
@@ -294,8 +295,8 @@ struct demand { /* jobs that ask for the same */
 };
 
 struct executable { /* a program that jobs run */
-    char *key; /* digest, or ":" and name */
-    unsigned refs; /* jobs, failings */
+    char *key;      /* digest, or ":" and name */
+    unsigned refs;  /* jobs, failings */
     unsigned failing;
     LIST_HEAD(, failing) failings;
     struct job_list jobs;
@@ -346,12 +347,12 @@ struct scheduler {
     struct lease_list unused_leases;
 
     uint64_t turn, pass;
-    bool match;         /* something changed since the last pass */
-    bool recheck;       /* jobs may have got stuck, or for another reason */
-    bool dooming;       /* some peer is doomed */
+    bool match;   /* something changed since the last pass */
+    bool recheck; /* jobs may have got stuck, or for another reason */
+    bool dooming; /* some peer is doomed */
     bool grid_changed;
-    int64_t grid_at;    /* not before */
-    int64_t revoke_at;  /* look again for something to revoke; CLOCK_NEVER */
+    int64_t grid_at;   /* not before */
+    int64_t revoke_at; /* look again for something to revoke; CLOCK_NEVER */
 
     /* for STATUS, since the start */
     uint64_t accepted, done, failed, cancelled, retries, late, lost, cut, bytes;

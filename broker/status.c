@@ -48,7 +48,7 @@ fill_workers(struct scheduler *s, uint32_t first, size_t *room)
     uint32_t count = 0, at = 0;
     struct worker *w;
 
-    TAILQ_FOREACH(w, &s->workers, link) {
+    TAILQ_FOREACH (w, &s->workers, link) {
         struct worker_row *row = &s->worker_rows[count];
         size_t size;
 
@@ -71,7 +71,7 @@ fill_jobs(struct scheduler *s, uint32_t first, size_t *room)
     uint32_t count = 0, at = 0;
     struct job *j;
 
-    TAILQ_FOREACH(j, &s->jobs, link) {
+    TAILQ_FOREACH (j, &s->jobs, link) {
         struct job_row *row = &s->job_rows[count];
         size_t size;
 

@@ -98,7 +98,7 @@ columns(struct decoder *d, const Ladle__V1__Columns *in, uint32_t least, uint32_
 {
     size_t length = d->data == NULL ? 0 : d->data->size;
 
-    if (in == NULL) {
+    if (in == NULL || (in->count == 0 && in->n_sizes == 0 && in->outcomes.len == 0)) {
         if (least > 0 || length > 0)
             fault(d, "no columns");
         return;

@@ -18,7 +18,7 @@ struct outgoing;
 struct channel {
     /* Set by the owner. */
     struct poller *poller;
-    struct arena *arena; /* for one message at a time */
+    struct arena *receiving, *sending; /* for one message at a time */
     void (*message)(void *arg, const struct message *m);
     void *arg;
     /* What is wrong with the other side, or NULL; and it was closed, or broken. */
@@ -41,6 +41,7 @@ void channel_close(struct channel *c); /* safe for one that is all zero, or was 
 void channel_send(struct channel *c, const struct message *m);
 void channel_hang_up(struct channel *c); /* the other side reads an end after what was sent */
 void channel_hold(struct channel *c, bool hold); /* read nothing */
-void channel_drain(struct channel *c);           /* read all that is there, held or not */
+/* Read all that is there, held or not: the other side has ended. */
+void channel_drain(struct channel *c);
 
 #endif

@@ -21,7 +21,7 @@ struct process_events {
 
 struct process_config {
     struct poller *poller;
-    struct arena *arena; /* for one message at a time */
+    struct arena *receiving, *sending; /* for one message at a time; shared */
     const struct process_events *events;
     void *arg;
     unsigned number;

@@ -53,7 +53,6 @@ struct programs {
     LIST_HEAD(, checked) checked;
     char path[PATH_MAX];
     char why[PATH_MAX + 1024];
-    unsigned serial;
 };
 
 static void
@@ -369,9 +368,8 @@ open_file(struct programs *s, struct fetch *f, uint64_t size)
         return -1;
     }
     f->nparts = (size + LIMIT_PART - 1) / LIMIT_PART;
-    snprintf(f->file, sizeof(f->file), "%s/part.%ld.%u.%.16s", s->directory, (long)getpid(),
-             ++s->serial, f->digest);
-    f->fd = open(f->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    snprintf(f->file, sizeof(f->file), "%s/part.XXXXXX", s->directory);
+    f->fd = mkostemp(f->file, O_CLOEXEC);
     if (f->fd < 0 || (errno = posix_fallocate(f->fd, 0, (off_t)size)) != 0 ||
         (f->have = calloc(f->nparts, 1)) == NULL) {
         return cannot_keep(s, f);

@@ -30,7 +30,7 @@ struct work { /* a job */
 struct client_actor {
     struct actor actor;
     bool welcome, done, gone;
-    uint64_t window, under_way;             /* of inputs */
+    uint64_t window, under_way;              /* of inputs */
     uint64_t result_window, received, taken; /* of results */
     uint64_t next_job;
     unsigned jobs_left;
@@ -124,8 +124,8 @@ send_job(struct client_actor *c, struct work *j)
     uint64_t count;
 
     if (!j->announced)
-        sim_send(&c->actor, &(struct message){.type = MESSAGE_JOB,
-                                              .job = {.job = j->id, .spec = j->spec}});
+        sim_send(&c->actor,
+                 &(struct message){.type = MESSAGE_JOB, .job = {.job = j->id, .spec = j->spec}});
     j->announced = true;
     for (;;) {
         while (j->sent < j->ready && j->tasks[j->sent].outcome != NONE)
@@ -136,9 +136,8 @@ send_job(struct client_actor *c, struct work *j)
     }
     if (j->sent == j->count && !j->end_sent) {
         j->end_sent = true;
-        sim_send(&c->actor,
-                 &(struct message){.type = MESSAGE_JOB_END,
-                                   .job_end = {.job = j->id, .total = j->count}});
+        sim_send(&c->actor, &(struct message){.type = MESSAGE_JOB_END,
+                                              .job_end = {.job = j->id, .total = j->count}});
     }
 }
 
@@ -160,8 +159,7 @@ pump(struct client_actor *c)
         return;
     if (c->received - c->taken >= c->result_window / 4) {
         c->taken = c->received;
-        sim_send(&c->actor,
-                 &(struct message){.type = MESSAGE_TAKEN, .taken = {.bytes = c->taken}});
+        sim_send(&c->actor, &(struct message){.type = MESSAGE_TAKEN, .taken = {.bytes = c->taken}});
     }
     for (j = TAILQ_FIRST(&c->jobs); j != NULL; j = next) {
         next = TAILQ_NEXT(j, link);
@@ -227,16 +225,14 @@ submit(struct client_actor *c)
     j->tasks = calloc(j->count + 1, sizeof(*j->tasks));
     assert(j->spec != NULL && j->tasks != NULL);
     for (uint64_t i = 0; i < j->count; i++) {
-        j->tasks[i] = (struct task){.input = kind | (random_next(&s->random) >> 32),
-                                    .size = size,
-                                    .outcome = NONE};
+        j->tasks[i] = (struct task){
+            .input = kind | (random_next(&s->random) >> 32), .size = size, .outcome = NONE};
         if (!same)
             j->tasks[i].size = 8 + (uint32_t)random_below(&s->random, 200);
     }
     j->ready = spec.singles ? 0 : j->count;
     TAILQ_INSERT_TAIL(&c->jobs, j, link);
-    sim_trace(s, "%s submits job %" PRIu64 " of %" PRIu64 " tasks", c->actor.name, j->id,
-              j->count);
+    sim_trace(s, "%s submits job %" PRIu64 " of %" PRIu64 " tasks", c->actor.name, j->id, j->count);
     if (spec.singles)
         sim_wake(&c->actor, s->now, WAKE_MORE | j->id << 8);
     if (c->jobs_left > 0)
@@ -248,7 +244,7 @@ find(struct client_actor *c, uint64_t id)
 {
     struct work *j;
 
-    TAILQ_FOREACH(j, &c->jobs, link) {
+    TAILQ_FOREACH (j, &c->jobs, link) {
         if (j->id == id)
             return j;
     }
@@ -299,7 +295,7 @@ may_be_rejected(const struct client_actor *c, const struct spec *spec)
 {
     struct actor *a;
 
-    TAILQ_FOREACH(a, &c->actor.sim->actors, link) {
+    TAILQ_FOREACH (a, &c->actor.sim->actors, link) {
         if (a->name[0] == 'w' && !program_starts(c->actor.sim, a, spec->program.digest))
             return true;
     }
@@ -342,8 +338,8 @@ end(struct client_actor *c, struct work *j, uint64_t index, enum outcome o, uint
     if (index >= j->sent)
         sim_fail(c->actor.sim, "%s got an outcome of a task it did not send", c->actor.name);
     if (t->outcome != NONE)
-        sim_fail(c->actor.sim, "%s: task %" PRIu64 " of job %" PRIu64 " ended twice",
-                 c->actor.name, index, j->id);
+        sim_fail(c->actor.sim, "%s: task %" PRIu64 " of job %" PRIu64 " ended twice", c->actor.name,
+                 index, j->id);
     if (!plausible(c, j, t, o, attempt))
         sim_fail(c->actor.sim,
                  "%s: task %" PRIu64 " of job %" PRIu64 " cannot have ended %s in attempt %u",
@@ -391,11 +387,10 @@ static void
 program_wanted(struct client_actor *c, const struct message_program_wanted *m)
 {
     struct blob *data = blob_copy("program", 7);
-    struct message answer = {.type = MESSAGE_PROGRAM_PART,
-                             .program_part = {.digest = m->digest,
-                                              .offset = m->offset,
-                                              .text = "",
-                                              .columns = {.count = 1}}};
+    struct message answer = {
+        .type = MESSAGE_PROGRAM_PART,
+        .program_part = {
+            .digest = m->digest, .offset = m->offset, .text = "", .columns = {.count = 1}}};
 
     assert(data != NULL);
     if (random_chance(&c->actor.sim->random, 70)) {
@@ -455,7 +450,7 @@ join(struct client_actor *c)
         return;
     sim_connect(c->actor.sim, &c->actor);
     c->received = c->taken = c->under_way = 0;
-    TAILQ_FOREACH(j, &c->jobs, link) {
+    TAILQ_FOREACH (j, &c->jobs, link) {
         j->announced = j->end_sent = false;
         j->sent = 0;
     }

@@ -297,10 +297,9 @@ static void
 send_up(struct sim *s, struct connection *c, const struct message *m)
 {
     c->refs++;
-    plan(s, (struct event){.at = arrival(s, &c->up),
-                           .kind = EVENT_UP,
-                           .connection = c,
-                           .packet = packet_new(m)});
+    plan(s,
+         (struct event){
+             .at = arrival(s, &c->up), .kind = EVENT_UP, .connection = c, .packet = packet_new(m)});
 }
 
 static void
@@ -364,7 +363,7 @@ find_connection(struct sim *s, uint32_t peer)
 {
     struct actor *a;
 
-    TAILQ_FOREACH(a, &s->actors, link) {
+    TAILQ_FOREACH (a, &s->actors, link) {
         if (a->connection != NULL && a->connection->peer == peer)
             return a->connection;
     }
@@ -402,7 +401,7 @@ turn(struct sim *s)
     scheduler_tick(s->scheduler, s->now);
     put_out(s, after_stop);
     /* To check takes longer than to run: some seeds do at every step, others now and then. */
-    if (s->trace || s->seed % 8 == 0 || s->steps % 16 == 0)
+    if (s->trace || s->seed % 16 == 0 || s->steps % 64 == 0)
         scheduler_check(s->scheduler);
     if ((deadline = scheduler_deadline(s->scheduler)) != INT64_MAX)
         plan_turn(s, deadline > s->now ? deadline : s->now + 1);

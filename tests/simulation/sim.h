@@ -19,7 +19,7 @@ struct random { /* splitmix64 */
     uint64_t state;
 };
 uint64_t random_next(struct random *r);
-uint64_t random_below(struct random *r, uint64_t n);               /* [0, n) */
+uint64_t random_below(struct random *r, uint64_t n);                 /* [0, n) */
 int64_t random_between(struct random *r, int64_t low, int64_t high); /* [low, high] */
 bool random_chance(struct random *r, unsigned percent);
 uint64_t mix(uint64_t a, uint64_t b); /* a hash: what a task does depends on nothing else */
@@ -72,9 +72,9 @@ struct sim {
     struct event *events; /* a heap */
     size_t nevents, room;
     uint64_t order;
-    int64_t turn_at;     /* the scheduler's next turn is planned for then */
-    int64_t stopped;     /* the scheduler's process is stopped until then */
-    int64_t calm;        /* from then on nothing goes wrong any more */
+    int64_t turn_at; /* the scheduler's next turn is planned for then */
+    int64_t stopped; /* the scheduler's process is stopped until then */
+    int64_t calm;    /* from then on nothing goes wrong any more */
     uint64_t steps;
     unsigned clients_left;
     unsigned delay_most; /* us */
@@ -93,7 +93,7 @@ void sim_wake(struct actor *a, int64_t at, uint64_t what);
 bool sim_calm(const struct sim *s);
 
 /* What a task does. */
-#define TASK_VALUE(input) ((input) * 3 + 1)
+#define TASK_VALUE(input) ((input)*3 + 1)
 enum fate { FATE_DONE, FATE_FAILS, FATE_CRASHES, FATE_CRASHES_ONCE };
 enum fate fate_of(const struct sim *s, uint64_t input);
 int64_t time_of(const struct sim *s, uint64_t input); /* us */

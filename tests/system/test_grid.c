@@ -147,20 +147,34 @@ a_worker_may_come_after_the_work(void **state)
 }
 
 static void
+start_talkative_broker(void)
+{
+    process_kill(broker);
+    broker = process(harness_binary("ladle-broker"), "--bind", endpoint, "--log-level", "debug");
+    await(process_wrote(broker, "ready"), SOON);
+}
+
+static void
 a_program_is_sent_to_a_worker_once(void **state)
 {
-    const char *cache = harness_path("worker-one");
-    int entries;
+    struct process *one;
 
     (void)state;
-    worker_start(endpoint, "one", 1);
+    start_talkative_broker();
+    one = worker_start(endpoint, "one", 1);
     assert_ends_right(client("map", "10", "1"));
-    entries = directory_entries(cache);
-    process_kill(broker); /* which keeps a few parts of programs too */
-    broker = broker_start(endpoint, NULL);
+    assert_true(process_wrote(broker, "program_part"));
+
+    start_talkative_broker(); /* itself it keeps parts of programs too */
     await(status_worker(endpoint, "one", "slots") == 1, 2 * SOON);
     assert_ends_right(client("map", "10", "1"));
-    assert_int_equal(directory_entries(cache), entries);
+    assert_false(process_wrote(broker, "program_part"));
+
+    process_kill(one); /* nor does another worker in the same directory need it */
+    await(status_number(endpoint, "workers_connected") == 0, SOON);
+    worker_start(endpoint, "one", 1);
+    assert_ends_right(client("map", "10", "1"));
+    assert_false(process_wrote(broker, "program_part"));
 }
 
 static void
@@ -357,8 +371,7 @@ a_failure_tells_the_words_of_its_task(void **state)
     worker_start(endpoint, "one", 1);
     p = client("call", "sour", "1");
     assert_int_equal(process_await(p, SOON), 1);
-    assert_string_equal(process_errors(p),
-                        "sour on worker one, attempt 1: the milk is sour\n");
+    assert_string_equal(process_errors(p), "sour on worker one, attempt 1: the milk is sour\n");
 }
 
 static void

@@ -2,11 +2,9 @@
 #include "../../net/frames.h"
 #include "../../net/link.h"
 #include "../../proto/limits.h"
+#include "stranger.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,9 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -516,37 +511,14 @@ intervals_between_attempts_grow(void **state)
     }
 }
 
-/* A peer in a process of its own. It starts before this process has threads that a fork would cut
- * off in the middle of something. */
 static pid_t child;
 static char childs_endpoint[128];
 
 static int
 setup_child(void **state)
 {
-    int ends[2];
-
-    if (pipe(ends) != 0 || (child = fork()) < 0)
-        return -1;
-    if (child == 0) {
-        void *context = zmq_ctx_new(), *router = zmq_socket(context, ZMQ_ROUTER);
-        char mine[128] = "", part[64];
-        size_t length = sizeof(mine);
-
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        frames_configure(router);
-        zmq_bind(router, "tcp://127.0.0.1:*");
-        zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, mine, &length);
-        if (write(ends[1], mine, sizeof(mine)) != sizeof(mine))
-            _exit(1);
-        for (;;)
-            zmq_recv(router, part, sizeof(part), 0);
-    }
-    close(ends[1]);
-    if (read(ends[0], childs_endpoint, sizeof(childs_endpoint)) != sizeof(childs_endpoint))
-        return -1;
-    close(ends[0]);
-    return setup(state);
+    child = router_start(childs_endpoint, sizeof(childs_endpoint));
+    return child < 0 ? -1 : setup(state);
 }
 
 static int
@@ -572,183 +544,28 @@ stopped_peer_is_noticed(void **state)
 }
 
 static void
-endpoints_are_checked(void **state)
+nonsense_is_no_endpoint(void **state)
 {
-    static const struct {
-        const char *text, *word; /* in the sentence; NULL: it is fine */
-    } cases[] = {
-        {"tcp://head:5570", NULL},
-        {"tcp://10.0.0.1:1", NULL},
-        {"tcp://[::1]:65535", NULL},
-        {"ipc:///run/ladle/broker", NULL},
-        {"ipc://@ladle", NULL},
-        {"", "not an endpoint"},
-        {"head:5570", "not an endpoint"},
-        {"udp://head:5570", "not an endpoint"},
-        {"tcp://head", "no port"},
-        {"tcp://head:", "no port"},
-        {"tcp://head:http", "no port"},
-        {"tcp://head:0", "not a port"},
-        {"tcp://head:65536", "not a port"},
-        {"tcp://head:5570x", "not a port"},
-        {"tcp://:5570", "no host"},
-        {"tcp://*:5570", "may listen"},
-        {"tcp://a b:5570", "not the name"},
-        {"tcp://::1:5570", "not the name"},
-        {"ipc://", "no path"},
-    };
-    char why[300], longest[200];
-
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        int rc = endpoint_check(cases[i].text, why, sizeof(why));
-
-        assert_int_equal(rc, cases[i].word == NULL ? 0 : -1);
-        if (rc != 0 && strstr(why, cases[i].word) == NULL)
-            fail_msg("'%s': %s", cases[i].text, why);
-    }
-    memset(longest, 'x', sizeof(longest));
-    memcpy(longest, "ipc://", 6);
-    longest[sizeof(longest) - 1] = 0;
-    assert_int_equal(endpoint_check(longest, why, sizeof(why)), -1);
     assert_null(link_new(f.poller, "nonsense", 0));
     assert_int_equal(errno, EINVAL);
-}
-
-/* A TCP server of one connection: says `words` (NULL: nothing), and hangs up. */
-struct server {
-    int fd;
-    const char *words;
-    pthread_t thread;
-    char endpoint[64];
-};
-
-static void *
-serve_once(void *arg)
-{
-    struct server *s = arg;
-    int fd = accept(s->fd, NULL, NULL);
-    char part[64];
-    ssize_t n;
-
-    /* Waits for a line, as such servers do. */
-    while (s->words != NULL && (n = recv(fd, part, sizeof(part), 0)) > 0)
-        if (memchr(part, '\n', (size_t)n) != NULL) {
-            send(fd, s->words, strlen(s->words), MSG_NOSIGNAL);
-            break;
-        }
-    close(fd);
-    return NULL;
-}
-
-static void
-listen_here(struct server *s)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(a);
-
-    s->fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(s->fd, (struct sockaddr *)&a, size), 0);
-    assert_int_equal(listen(s->fd, 5), 0);
-    getsockname(s->fd, (struct sockaddr *)&a, &size);
-    snprintf(s->endpoint, sizeof(s->endpoint), "tcp://127.0.0.1:%d", ntohs(a.sin_port));
-}
-
-static void
-expect(const char *endpoint, int timeout_ms, const char *word, const char *remedy)
-{
-    char text[500];
-
-    link_diagnose(endpoint, timeout_ms, text, sizeof(text));
-    if (strstr(text, word) == NULL || strstr(text, remedy) == NULL)
-        fail_msg("no '%s' and '%s' in: %s", word, remedy, text);
-    if (strstr(text, endpoint) == NULL)
-        fail_msg("which endpoint? %s", text);
-}
-
-static void
-strangers_are_told_apart(void **state)
-{
-    struct server s = {.words = NULL};
-
-    (void)state;
-    listen_here(&s);
-    expect(s.endpoint, 100, "says nothing", "LADLE_BROKER");
-    close(s.fd);
-    expect(s.endpoint, 1000, "connection refused", "start ladle-broker there");
-
-    for (int i = 0; i < 3; i++) {
-        s.words = i == 0   ? NULL
-                  : i == 1 ? "HTTP/1.1 400 Bad Request\r\n\r\n"
-                           : "220 smtp ready\r\n";
-        listen_here(&s);
-        assert_int_equal(pthread_create(&s.thread, NULL, serve_once, &s), 0);
-        expect(s.endpoint, 1000,
-               i == 0   ? "hangs up"
-               : i == 1 ? "web server"
-                        : "does not speak ZeroMQ",
-               "LADLE_BROKER");
-        pthread_join(s.thread, NULL);
-        close(s.fd);
-    }
-    expect("tcp://no-such-host.invalid:5570", 1000, "unknown", "check the name");
-    expect("tcp://head", 1000, "no port", "LADLE_BROKER");
-}
-
-static void
-strange_zeromq_peers_are_told_apart(void **state)
-{
-    char public[41], secret[41];
-    int yes = 1;
-
-    (void)state;
-    expect(f.endpoint, 5000, "answers as ZeroMQ does, but not as a ladle-broker", "LADLE_BROKER");
-    close_router(0);
-    f.router = zmq_socket(f.context, ZMQ_ROUTER);
-    assert_int_equal(zmq_curve_keypair(public, secret), 0);
-    zmq_setsockopt(f.router, ZMQ_CURVE_SERVER, &yes, sizeof(yes));
-    zmq_setsockopt(f.router, ZMQ_CURVE_SECRETKEY, secret, sizeof(secret));
-    while (zmq_bind(f.router, f.endpoint) != 0)
-        assert_int_equal(errno, EADDRINUSE);
-    expect(f.endpoint, 5000, "keys", "ask whoever runs it");
-}
-
-static void
-sockets_in_the_file_system_are_told_apart(void **state)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    char folder[] = "/tmp/ladle-link-XXXXXX", endpoint[64];
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-    (void)state;
-    assert_non_null(mkdtemp(folder));
-    snprintf(a.sun_path, sizeof(a.sun_path), "%s/s", folder);
-    snprintf(endpoint, sizeof(endpoint), "ipc://%s/s", folder);
-    expect(endpoint, 1000, "there is no socket", "start ladle-broker");
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    expect(endpoint, 1000, "connection refused", "start ladle-broker");
-    assert_int_equal(listen(fd, 5), 0);
-    expect(endpoint, 100, "says nothing", "LADLE_BROKER");
-    close(fd);
-    unlink(a.sun_path);
-    rmdir(folder);
 }
 
 static void
 link_does_not_come_up_with_a_stranger(void **state)
 {
-    struct server s = {.words = "HTTP/1.1 400 Bad Request\r\n\r\n"};
+    struct stranger s = {.words = "HTTP/1.1 400 Bad Request\r\n\r\n"};
 
     (void)state;
-    listen_here(&s);
-    assert_int_equal(pthread_create(&s.thread, NULL, serve_once, &s), 0);
+    stranger_listen(&s);
+    stranger_serve(&s);
     f.link = link_new(f.poller, s.endpoint, clock_us());
     for (int64_t end = clock_us() + 500000; clock_us() < end;) {
         turn(end + PATIENCE);
         assert_int_equal(link_event(f.link), LINK_NONE);
     }
-    pthread_join(s.thread, NULL);
-    close(s.fd);
+    stranger_join(&s);
+    stranger_close(&s);
 }
 
 int
@@ -771,10 +588,7 @@ main(void)
         cmocka_unit_test_setup_teardown(lingering_passes_on_what_was_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(lingering_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(intervals_between_attempts_grow, setup, teardown),
-        cmocka_unit_test_setup_teardown(endpoints_are_checked, setup, teardown),
-        cmocka_unit_test_setup_teardown(strangers_are_told_apart, setup, teardown),
-        cmocka_unit_test_setup_teardown(strange_zeromq_peers_are_told_apart, setup, teardown),
-        cmocka_unit_test_setup_teardown(sockets_in_the_file_system_are_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_is_no_endpoint, setup, teardown),
         cmocka_unit_test_setup_teardown(link_does_not_come_up_with_a_stranger, setup, teardown),
     };
 

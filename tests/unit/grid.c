@@ -50,8 +50,8 @@ drain(struct grid *g)
         if (m.type == MESSAGE_BEAT && !g->beats)
             continue;
         tape_describe(&m, text, sizeof(text));
-        g->length += (size_t)snprintf(g->tape + g->length, sizeof(g->tape) - g->length,
-                                      "%u: %s\n", peer, text);
+        g->length += (size_t)snprintf(g->tape + g->length, sizeof(g->tape) - g->length, "%u: %s\n",
+                                      peer, text);
         assert_true(g->length < sizeof(g->tape));
     }
 }
@@ -109,6 +109,7 @@ hello(struct grid *g, uint32_t peer, struct message_hello *hello)
     hello->software = "test";
     hello->session[0] = (uint8_t)peer;
     hello->session[1] = 1;
+    hello->session[2] = (uint8_t)(peer >> 8);
     m.hello = *hello;
     assert_int_equal(grid_say(g, peer, &m), 0);
 }
@@ -162,10 +163,10 @@ grid_job(struct grid *g, uint32_t peer, uint64_t job, const struct spec *spec)
 {
     struct spec *copy = spec_new(spec);
 
-    assert_int_equal(grid_say(g, peer,
-                              &(struct message){.type = MESSAGE_JOB,
-                                                .job = {.job = job, .spec = copy}}),
-                     0);
+    assert_int_equal(
+        grid_say(g, peer,
+                 &(struct message){.type = MESSAGE_JOB, .job = {.job = job, .spec = copy}}),
+        0);
     spec_unref(copy);
 }
 
@@ -245,9 +246,8 @@ int
 grid_returned(struct grid *g, uint32_t peer, uint64_t lease, uint64_t first, uint32_t count,
               enum returned why)
 {
-    return grid_say(
-        g, peer,
-        &(struct message){
-            .type = MESSAGE_RETURNED,
-            .returned = {.lease = lease, .first = first, .count = count, .why = why}});
+    return grid_say(g, peer,
+                    &(struct message){
+                        .type = MESSAGE_RETURNED,
+                        .returned = {.lease = lease, .first = first, .count = count, .why = why}});
 }

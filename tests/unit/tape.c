@@ -45,8 +45,7 @@ describe_work(const struct message *m, char *at, size_t size)
                  m->returned.first, m->returned.count, (int)m->returned.why);
         break;
     case MESSAGE_RESULTS:
-        size -= (size_t)snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64
-                                           "+%u attempt=%u",
+        size -= (size_t)snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64 "+%u attempt=%u",
                                  m->results.lease, m->results.job, m->results.first,
                                  m->results.columns.count, m->results.attempt);
         outcomes(&m->results.columns, at + strlen(at), size);

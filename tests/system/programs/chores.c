@@ -115,6 +115,7 @@ endless(task_t *task)
     task_emit(task, &pid, sizeof(pid));
     for (;;)
         pause();
+    return 0; /* for the compiler */
 }
 TASK(endless)
 

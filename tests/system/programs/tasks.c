@@ -51,13 +51,20 @@ square(task_t *task)
 }
 TASK(square)
 
+static void
+crash(void)
+{
+    signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler */
+    raise(SIGSEGV);
+}
+
 /* Dies the first time. */
 static int
 fragile(task_t *task)
 {
     leave_trace(task);
     if (task_attempt(task) == 1)
-        raise(SIGSEGV);
+        crash();
     return square(task);
 }
 TASK(fragile)
@@ -66,7 +73,7 @@ static int
 poison(task_t *task)
 {
     leave_trace(task);
-    raise(SIGSEGV);
+    crash();
     return -1;
 }
 TASK(poison)
