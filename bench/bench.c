@@ -153,8 +153,9 @@ measure_map(futures_t *futures, size_t count, size_t size, size_t repeat)
 {
     char *inputs = numbered_inputs(count, size), *outputs = grab(count, size);
     double *took = grab(repeat, sizeof(*took));
-    size_t warm = count < 10000 ? count : 10000;
-    results_t *results = futures_map(futures, "noop", inputs, size > 4096 ? 4 : warm, size, NULL);
+    size_t warm = size > 4096 ? 4 : 10000; /* large ones: to have their buffers */
+    results_t *results =
+        futures_map(futures, "noop", inputs, warm < count ? warm : count, size, NULL);
 
     if (results == NULL || results_wait(results, -1) != 0)
         die("warm up");

@@ -23,7 +23,8 @@ peer_find(const struct scheduler *s, uint32_t id)
 struct outgoing *
 peer_say(struct scheduler *s, struct peer *p, enum message_type type)
 {
-    struct outgoing *o = outbox_new(&s->outbox, p->id, type);
+    /* After one that is missing none may come. */
+    struct outgoing *o = p->doomed ? NULL : outbox_new(&s->outbox, p->id, type);
 
     if (o == NULL) {
         p->doomed = true;

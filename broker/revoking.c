@@ -108,5 +108,7 @@ revoke_answered(struct scheduler *s, struct worker *w, uint64_t lease, uint32_t 
             w->revoke_pause = PAUSE_MOST;
     }
     w->revoke_at = s->now + w->revoke_pause;
+    if (w->revoke_at < s->revoke_at)
+        s->revoke_at = w->revoke_at;
     worker_update(s, w);
 }

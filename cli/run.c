@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,18 +136,22 @@ await(const char *program, pid_t pid, int signals)
 
 /* ---- the command --------------------------------------------------------------------------- */
 
+/* Those that end a run, before the program is there to decide that; with the ends of children too,
+ * once it is. All are blocked from the start, so none is missed. */
 static int
-open_signals(void)
+watch_signals(int fd, bool children)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD};
-    sigset_t set;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    sigset_t set, blocked;
 
     sigemptyset(&set);
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
         sigaddset(&set, numbers[i]);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+    blocked = set;
+    sigaddset(&blocked, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &blocked, NULL) != 0)
         return -1;
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    return signalfd(fd, children ? &blocked : &set, SFD_CLOEXEC);
 }
 
 static int
@@ -165,6 +170,7 @@ run(const struct options *o, int signals)
         }
         return read(signals, &info, sizeof(info)) == sizeof(info) ? 128 + (int)info.ssi_signo : 1;
     }
+    watch_signals(signals, true);
     if ((status = spawn(o->program, grid_endpoint(grid), &pid)) == 0)
         status = await(o->program[0], pid, signals);
     grid_stop(grid);
@@ -189,7 +195,7 @@ command_run(int argc, char **argv)
     int signals;
 
     argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &o);
-    if ((signals = open_signals()) < 0) {
+    if ((signals = watch_signals(-1, false)) < 0) {
         fprintf(stderr, "ladle run: cannot start: %s\n", strerror(errno));
         return 1;
     }

@@ -2,6 +2,7 @@
 #include "machine.h"
 #include "shell.h"
 #include "slots.h"
+#include "spawn.h"
 
 #include "../base/log.h"
 #include "../client/ladle.h"
@@ -373,6 +374,7 @@ main(int argc, char **argv)
     if (complete(&o) != 0 || make_directory(&o) != 0)
         return 1;
     block_signals();
+    spawn_adopt();
     allow_descriptors();
     return run(&o);
 }

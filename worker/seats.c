@@ -1,5 +1,6 @@
 /* seats.c - the hands of the runner: executors, and what they print. */
 #include "seats.h"
+#include "spawn.h"
 
 #include "../base/clock.h"
 
@@ -255,4 +256,5 @@ seats_bury(struct supervisor *s)
     for (unsigned i = 0; i < s->nseats; i++)
         if (s->seats[i].gone)
             bury(s, i);
+    spawn_sweep();
 }

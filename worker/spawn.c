@@ -1,15 +1,18 @@
 #include "spawn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,6 +25,7 @@
 #define STACK (32u << 10)
 
 struct spawn {
+    LIST_ENTRY(spawn) next;
     const struct spawn_request *request;
     pid_t host, keeper, pid;
     int pidfd;           /* of the keeper */
@@ -33,6 +37,10 @@ struct spawn {
     _Alignas(64) char keeper_stack[STACK];
     _Alignas(64) char child_stack[STACK];
 };
+
+/* Those of an adopting process, which has one thread that spawns. */
+static LIST_HEAD(, spawn) family = LIST_HEAD_INITIALIZER(family);
+static bool adopting;
 
 /* What runs in the keeper and in its child shares our memory and our thread-local storage, at the
  * same time as we do: system calls only, no libc that keeps anything, no sanitizer. */
@@ -54,6 +62,8 @@ run(void *arg)
     const struct spawn_request *request = s->request;
 
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
+    if (adopting) /* else a task's daemon would be ours, and swept, while its executor lives */
+        syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (syscall(SYS_getppid) != s->keeper) {
         s->error = ESRCH;
         return 127;
@@ -152,8 +162,11 @@ spawn_start(const struct spawn_request *request)
     }
     await_start(s);
     s->request = NULL;
-    if (s->error == 0)
+    if (s->error == 0) {
+        if (adopting)
+            LIST_INSERT_HEAD(&family, s, next);
         return s;
+    }
     error = s->error;
     release(s);
     errno = error;
@@ -196,5 +209,70 @@ spawn_finish(struct spawn *s, struct spawn_end *end)
         end->core = s->how.si_code == CLD_DUMPED;
     }
     end->peak_kib = s->usage.ru_maxrss;
+    if (adopting)
+        LIST_REMOVE(s, next);
     release(s);
+}
+
+/* ---- what tasks leave behind -------------------------------------------------------------------
+ */
+
+void
+spawn_adopt(void)
+{
+    adopting = prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
+}
+
+static bool
+is_keeper(pid_t pid)
+{
+    const struct spawn *s;
+
+    LIST_FOREACH (s, &family, next) {
+        if (s->keeper == pid)
+            return true;
+    }
+    return false;
+}
+
+/* Kill the children of one thread that are no keepers. Returns how many. */
+static unsigned
+kill_strays(const char *tid)
+{
+    char path[64];
+    unsigned n = 0;
+    int pid;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", tid);
+    if ((f = fopen(path, "re")) == NULL)
+        return 0;
+    while (fscanf(f, "%d", &pid) == 1) {
+        if (is_keeper(pid))
+            continue;
+        n++;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, __WALL | WNOHANG); /* or in the next round, or sweep */
+    }
+    fclose(f);
+    return n;
+}
+
+void
+spawn_sweep(void)
+{
+    const struct dirent *d;
+    unsigned n = 1;
+    DIR *dir;
+
+    /* The children of those that were killed become ours in turn. */
+    for (int i = 0; adopting && n > 0 && i < 100; i++) {
+        if ((dir = opendir("/proc/self/task")) == NULL)
+            return;
+        n = 0;
+        while ((d = readdir(dir)) != NULL)
+            if (d->d_name[0] != '.')
+                n += kill_strays(d->d_name);
+        closedir(dir);
+    }
 }

@@ -42,4 +42,10 @@ struct spawn_end {
 /* Waits for the end if need be, and frees `s`. */
 void spawn_finish(struct spawn *s, struct spawn_end *end);
 
+/* For daemons, which have no children but these: what tasks leave behind becomes ours when its
+ * executor ends, whatever session it fled to, and spawn_sweep() kills it. Without spawn_adopt(), as
+ * in other people's programs, spawn_sweep() does nothing. */
+void spawn_adopt(void);
+void spawn_sweep(void);
+
 #endif

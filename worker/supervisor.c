@@ -1,4 +1,5 @@
 #include "seats.h"
+#include "spawn.h"
 
 #include "environment.h"
 #include "machine.h"
@@ -302,6 +303,7 @@ supervisor_free(struct supervisor *s)
         process_free(s->seats[i].process);
         free(s->seats[i].place);
     }
+    spawn_sweep();
     free(s->seats);
     free_wants(s);
     runner_free(s->runner);

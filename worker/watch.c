@@ -387,6 +387,8 @@ executor_deadline(const struct runner *r, const struct executor *e, int64_t now)
 /* ---- the end of an executor
  * ------------------------------------------------------------------------ */
 
+static const char no_memory[] = "out of memory on its worker";
+
 static void
 requeue(struct runner *r, struct piece *p)
 {
@@ -398,8 +400,7 @@ requeue(struct runner *r, struct piece *p)
     }
     if (p->done > 0) {
         if ((rest = piece_cut(p, p->done)) == NULL) {
-            runner_end_tasks(r, p, p->done, p->count - p->done, OUTCOME_CRASHED,
-                             "out of memory on its worker");
+            runner_end_tasks(r, p, p->done, p->count - p->done, OUTCOME_CRASHED, no_memory);
             runner_drop(r, p);
             return;
         }
@@ -459,15 +460,22 @@ bury_work(struct runner *r, struct executor *e, const struct runner_end *end)
         return;
     }
     blame(r, e, offset, end->cause);
-    if (offset + 1 < p->count && (rest = piece_cut(p, offset + 1)) != NULL) {
-        rest->job->pieces++;
-        requeue(r, rest);
+    if (offset + 1 < p->count) {
+        if ((rest = piece_cut(p, offset + 1)) != NULL) {
+            rest->job->pieces++;
+            requeue(r, rest);
+        } else {
+            runner_end_tasks(r, p, offset + 1, p->count - offset - 1, OUTCOME_CRASHED, no_memory);
+        }
     }
-    if (offset > p->done && (rest = piece_cut(p, offset)) != NULL) {
+    if (offset > p->done) {
         /* Results of these were lost with what the task wrote over its board. */
-        piece_free(rest);
-        requeue(r, p);
-        return;
+        if ((rest = piece_cut(p, offset)) != NULL) {
+            piece_free(rest);
+            requeue(r, p);
+            return;
+        }
+        runner_end_tasks(r, p, p->done, offset - p->done, OUTCOME_CRASHED, no_memory);
     }
     runner_drop(r, p);
 }

@@ -6,8 +6,24 @@
 #include "sim.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+static volatile uint64_t seed; /* that runs now */
+
+/* A broken invariant aborts: the seed is what matters then. */
+static void
+tell_seed(int signal_number)
+{
+    char text[64];
+    int length = snprintf(text, sizeof(text), "replay: sim --seed %" PRIu64 " --trace\n", seed);
+
+    (void)!write(STDERR_FILENO, text, (size_t)length);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
 
 int
 main(int argc, char **argv)
@@ -29,7 +45,9 @@ main(int argc, char **argv)
             return 2;
         }
     }
-    for (uint64_t seed = first; seed <= last; seed++)
+    signal(SIGABRT, tell_seed);
+    signal(SIGSEGV, tell_seed);
+    for (seed = first; seed <= last; seed++)
         steps += sim_run(seed, trace);
     printf("seeds %" PRIu64 " to %" PRIu64 ": all well after %" PRIu64 " events\n", first, last,
            steps);

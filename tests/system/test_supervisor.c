@@ -1,4 +1,5 @@
 /* test_supervisor.c - a supervisor with real executors, fed by hand. */
+#include "../../worker/spawn.h"
 #include "../../worker/supervisor.h"
 
 #include "../../base/clock.h"
@@ -612,6 +613,39 @@ children_of_tasks_go_with_their_executor(void **state)
 }
 
 static void
+daemons_of_tasks_go_with_their_executor_if_it_is_ours_to_say(void **state)
+{
+    pid_t daemon, child;
+    struct bench *b;
+    int ends[2], status;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    if ((child = fork()) == 0) { /* it has no children but executors */
+        spawn_adopt();
+        b = open_local((struct supervisor_config){.slots = 1, .tasks_per_executor = 2});
+        job(b, "daemonize");
+        slice(b, 1, 0, 1, NULL, 0);
+        until(b, b->nended == 1);
+        memcpy(&daemon, b->ended[0].text, sizeof(daemon));
+        assert_true(is_alive(daemon)); /* as long as its executor */
+        slice(b, 2, 1, 1, NULL, 0);
+        until(b, b->nended == 2);
+        until(b, !is_alive(daemon));
+        memcpy(&daemon, b->ended[1].text, sizeof(daemon));
+        close_bench(b);
+        _exit(write(ends[1], &daemon, sizeof(daemon)) != sizeof(daemon));
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &daemon, sizeof(daemon)), sizeof(daemon));
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    for (int64_t end = clock_us() + PATIENCE_US; is_alive(daemon);) /* it was killed: it dies */
+        assert_true(clock_us() < end);
+}
+
+static void
 child_that_comes_back_is_no_executor(void **state)
 {
     struct bench *b = open_local((struct supervisor_config){.slots = 1});
@@ -984,6 +1018,7 @@ main(void)
         cmocka_unit_test(output_of_tasks_is_passed_on_and_that_of_main_is_not),
         cmocka_unit_test(flood_of_output_is_cut_with_a_marker),
         cmocka_unit_test(children_of_tasks_go_with_their_executor),
+        cmocka_unit_test(daemons_of_tasks_go_with_their_executor_if_it_is_ours_to_say),
         cmocka_unit_test(child_that_comes_back_is_no_executor),
         cmocka_unit_test(executor_without_its_descriptors_is_a_crash),
         cmocka_unit_test(executors_are_invisible_to_wait_and_sigchld),

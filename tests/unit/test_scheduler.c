@@ -225,7 +225,7 @@ waiting_tasks_are_taken_back_for_an_idle_worker(void **state)
 }
 
 static void
-worker_with_nothing_to_give_is_left_in_peace(void **state)
+worker_with_nothing_to_give_is_asked_again_later(void **state)
 {
     struct grid *g = pair(state, 1);
     struct spec spec = grid_spec();
@@ -234,13 +234,22 @@ worker_with_nothing_to_give_is_left_in_peace(void **state)
     grid_inputs(g, 1, 10, 0, 1);
     grid_forget(g);
     grid_results(g, 2, 1, 1, 0, 1, 10000, NULL);
-    grid_inputs(g, 1, 10, 1, 2);
-    grid_worker(g, 3, "idle", 1);
-    grid_results(g, 2, 1, 1, 0, 1, 10000, NULL); /* late: there is no such lease any more */
+    grid_inputs(g, 1, 10, 1, 3);
     grid_forget(g);
-    grid_say(g, 2, &(struct message){.type = MESSAGE_RETURNED, .returned = {.lease = 3}});
-    g->now += 6000;
+    grid_worker(g, 3, "idle", 1);
+    g->now += 1000;
+    grid_expect(g, "3: welcome idle workers=2 slots=2\n"
+                   "2: revoke 3 count=1\n");
+    grid_returned(g, 2, 3, 0, 0, RETURNED_REVOKED);
+    g->now += 9000;
     grid_expect(g, "");
+    g->now += 1000;
+    grid_expect(g, "2: revoke 3 count=1\n");
+    grid_returned(g, 2, 3, 0, 0, RETURNED_REVOKED);
+    g->now += 19000;
+    grid_expect(g, "");
+    g->now += 1000;
+    grid_expect(g, "2: revoke 3 count=1\n");
 }
 
 static void
@@ -350,7 +359,7 @@ main(void)
         STORY(wide_tasks_take_several_slots),
         STORY(slices_go_where_most_slots_are_free),
         STORY(waiting_tasks_are_taken_back_for_an_idle_worker),
-        STORY(worker_with_nothing_to_give_is_left_in_peace),
+        STORY(worker_with_nothing_to_give_is_asked_again_later),
         STORY(one_time_tasks_are_never_prefetched),
         STORY(slow_reader_gets_no_more_than_its_window),
         STORY(worker_that_reads_slowly_gets_no_more),

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -207,6 +208,29 @@ fork_child(task_t *task)
     return task_return(task, &pid, sizeof(pid));
 }
 TASK(fork_child)
+
+/* Leaves a daemon behind: a grandchild in a session of its own. */
+static int
+daemonize(task_t *task)
+{
+    int ends[2];
+    pid_t pid = 0, child;
+
+    if (pipe(ends) != 0 || (child = fork()) < 0)
+        return task_fail(task, "no child");
+    if (child == 0) {
+        setsid();
+        if ((pid = fork()) == 0)
+            for (;;)
+                pause();
+        _exit(write(ends[1], &pid, sizeof(pid)) != sizeof(pid));
+    }
+    waitpid(child, NULL, 0);
+    if (read(ends[0], &pid, sizeof(pid)) != sizeof(pid))
+        return task_fail(task, "no daemon");
+    return task_return(task, &pid, sizeof(pid));
+}
+TASK(daemonize)
 
 /* The child comes back from the function, as it must not. */
 static int
