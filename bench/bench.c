@@ -3,7 +3,7 @@
  *     ladle-bench ENDPOINT SLOTS map COUNT SIZE REPEAT     median of REPEAT maps
  *     ladle-bench ENDPOINT SLOTS submit COUNT SIZE REPEAT result|next
  *     ladle-bench ENDPOINT SLOTS latency COUNT SIZE        one submit, awaited
- *     ladle-bench ENDPOINT SLOTS busy FILE cpu|wall        FILE: seconds, a line a task
+ *     ladle-bench ENDPOINT SLOTS busy FILE cpu|wall|sleep  FILE: seconds, a line a task
  *     ladle-bench ENDPOINT SLOTS sleep COUNT MS            prints "started" before it begins
  *     ladle-bench ENDPOINT SLOTS cold COUNT MS             the same, from before futures_new()
  *     ladle-bench ENDPOINT SLOTS imap COUNT                8-byte inputs
@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peers/measure.h"
 
@@ -49,21 +50,27 @@ nap(task_t *task)
 }
 TASK(nap)
 
+enum spell_kind { SPELL_CPU, SPELL_WALL, SPELL_SLEEP };
+
 struct spell {
     double seconds;
-    clockid_t clock;
+    enum spell_kind kind;
 };
 
 static int
 spin(task_t *task)
 {
     struct spell spell;
+    clockid_t clock;
     double end;
 
     if (task_read(task, &spell, sizeof(spell)) != 0)
         return task_fail(task, "expected a spell");
-    end = clock_seconds(spell.clock) + spell.seconds;
-    while (clock_seconds(spell.clock) < end)
+    clock = spell.kind == SPELL_CPU ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+    end = clock_seconds(clock) + spell.seconds;
+    if (spell.kind == SPELL_SLEEP)
+        usleep((useconds_t)(1e6 * spell.seconds));
+    while (clock_seconds(clock) < end)
         ;
     return task_return(task, "", 0);
 }
@@ -264,7 +271,7 @@ measure_latency(futures_t *futures, size_t count, size_t size)
 }
 
 static struct spell *
-read_spells(const char *path, clockid_t clock, size_t *count_p, double *sum_p)
+read_spells(const char *path, enum spell_kind kind, size_t *count_p, double *sum_p)
 {
     FILE *file = fopen(path, "r");
     size_t room = 100000;
@@ -279,7 +286,7 @@ read_spells(const char *path, clockid_t clock, size_t *count_p, double *sum_p)
 
         if (fscanf(file, "%lf", &spell->seconds) != 1)
             break;
-        spell->clock = clock;
+        spell->kind = kind;
         *sum_p += spell->seconds;
     }
     fclose(file);
@@ -287,11 +294,11 @@ read_spells(const char *path, clockid_t clock, size_t *count_p, double *sum_p)
 }
 
 static void
-measure_busy(futures_t *futures, const char *path, clockid_t clock, int slots)
+measure_busy(futures_t *futures, const char *path, enum spell_kind kind, int slots)
 {
     size_t count;
     double sum, start, took;
-    struct spell *spells = read_spells(path, clock, &count, &sum);
+    struct spell *spells = read_spells(path, kind, &count, &sum);
     results_t *results;
 
     start = seconds_now();
@@ -382,6 +389,14 @@ measure_imap(futures_t *futures, uint64_t count)
     tell("rss", peak_memory());
 }
 
+static enum spell_kind
+spell_kind(const char *word)
+{
+    return strcmp(word, "cpu") == 0    ? SPELL_CPU
+           : strcmp(word, "wall") == 0 ? SPELL_WALL
+                                       : SPELL_SLEEP;
+}
+
 static int
 usage(void)
 {
@@ -403,9 +418,7 @@ run_command(futures_t *futures, int slots, int argc, char **argv)
     else if (strcmp(what, "latency") == 0 && argc == 3)
         measure_latency(futures, number(argv[1]), number(argv[2]));
     else if (strcmp(what, "busy") == 0 && argc == 3)
-        measure_busy(futures, argv[1],
-                     strcmp(argv[2], "cpu") == 0 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC,
-                     slots);
+        measure_busy(futures, argv[1], spell_kind(argv[2]), slots);
     else if ((strcmp(what, "sleep") == 0 || strcmp(what, "cold") == 0) && argc == 3)
         measure_naps(futures, number(argv[1]), number(argv[2]), slots);
     else if (strcmp(what, "imap") == 0 && argc == 2)

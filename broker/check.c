@@ -237,16 +237,17 @@ void
 scheduler_check(const struct scheduler *s)
 {
     const struct worker *w;
-    uint64_t nworkers = 0, slots = 0, nleases = 0;
+    uint64_t nworkers = 0, slots = 0, nleases = 0, nfree = 0;
 
     check_clients(s);
     TAILQ_FOREACH (w, &s->workers, link) {
         check_worker(s, w);
         nleases += w->nleases;
         nworkers += !w->draining;
+        nfree += w->place >= 0;
         slots += w->draining ? 0 : w->slots;
     }
-    REQUIRE(nworkers == s->nworkers && slots == s->slots);
+    REQUIRE(nworkers == s->nworkers && slots == s->slots && nfree == s->nfree);
     REQUIRE(nleases == HASH_COUNT(s->leases));
     check_demands(s);
     for (size_t i = 1; i < s->ndeadlines; i++)

@@ -130,18 +130,30 @@ send_slice(struct scheduler *s, const struct lease *l)
     return 0;
 }
 
+static struct lease *
+lease_first(struct scheduler *s, struct worker *w, struct job *j, uint32_t count)
+{
+    struct range *r;
+    struct lease *l;
+
+    if (introduce(s, w, j) != 0 || (r = cut(s, j, TAILQ_FIRST(&j->ranges), count)) == NULL)
+        return NULL;
+    if ((l = lease_new(s, w, r, worker_each(w, j->function))) == NULL)
+        put_back(s, j, r);
+    return l;
+}
+
 /* False if nothing could be handed over. */
 static bool
 hand_over(struct scheduler *s, struct worker *w, struct job *j)
 {
-    struct range *r = job_first_range(s, j);
-    uint32_t count = slice_count(s, w, j, r);
+    uint32_t count = slice_count(s, w, j, job_first_range(s, j));
     struct lease *l;
 
-    if (count == 0 || introduce(s, w, j) != 0 || (r = cut(s, j, r, count)) == NULL)
+    if (count == 0)
         return false;
-    if ((l = lease_new(s, w, r, worker_each(w, j->function))) == NULL) {
-        put_back(s, j, r);
+    if ((l = lease_first(s, w, j, count)) == NULL) {
+        s->starved = true;
         return false;
     }
     j->ready -= count;

@@ -414,8 +414,10 @@ program_failed(struct scheduler *s, struct worker *w, struct executable *p, cons
 
     while (*at != NULL && strcmp((*at)->program->key, p->key) < 0)
         at = &(*at)->next;
-    if (*at != NULL && (*at)->program == p)
+    if (*at != NULL && (*at)->program == p) {
+        (void)offer_join(s, w); /* there may have been no memory for it the last time */
         return;
+    }
     if ((f = calloc(1, sizeof(*f))) == NULL)
         return; /* it will say so again */
     f->program = p;
@@ -427,7 +429,7 @@ program_failed(struct scheduler *s, struct worker *w, struct executable *p, cons
     p->refs++;
     if (p->failing++ == 0)
         move_jobs(s, p);
-    (void)offer_join(s, w); /* ENOMEM: it is asked again, and fails again */
+    (void)offer_join(s, w); /* ENOMEM: it is given tasks again, and says so again */
     forget_parts(s, p->key);
     notices_recheck(s);
 }

@@ -72,7 +72,7 @@ consider(struct scheduler *s, struct worker *w)
 void
 revoke_pass(struct scheduler *s)
 {
-    uint32_t mask = s->loaded_mask;
+    uint32_t mask = s->nfree > 0 ? s->loaded_mask : 0; /* for nobody: nothing */
     bool again = false;
     int seen = 0;
 

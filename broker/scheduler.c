@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #define SLICE_US 25000
+#define STARVED_US 10000
 #define LATE_US 500000 /* called so much later than asked for: the process was stopped */
 
 /* ---- life ---------------------------------------------------------------------------------------
@@ -237,6 +238,9 @@ scheduler_tick(struct scheduler *s, int64_t now)
     if (s->match || s->now >= s->revoke_at) {
         match_pass(s);
         revoke_pass(s);
+        if (s->starved) /* memory may come back */
+            s->revoke_at = s->now + STARVED_US;
+        s->starved = false;
     }
 }
 

@@ -320,6 +320,7 @@ struct scheduler {
     struct worker_list workers;
     struct worker *workers_by_name;
     uint64_t nworkers, nclients, slots;
+    uint64_t nfree; /* workers with free slots */
     uint64_t next_worker, next_job, next_lease;
 
     struct job_list jobs;
@@ -349,6 +350,7 @@ struct scheduler {
     uint64_t turn, pass;
     bool match;   /* something changed since the last pass */
     bool recheck; /* jobs may have got stuck, or for another reason */
+    bool starved; /* there was no memory to hand something over */
     bool dooming; /* some peer is doomed */
     bool grid_changed;
     int64_t grid_at;   /* not before */

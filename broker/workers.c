@@ -42,12 +42,13 @@ list_of(struct offer *o, int place)
 }
 
 static void
-unplace(struct worker *w)
+unplace(struct scheduler *s, struct worker *w)
 {
     struct offer *o = w->offer;
 
     if (w->place == PLACE_NONE)
         return;
+    s->nfree -= w->place >= 0;
     TAILQ_REMOVE(list_of(o, w->place), w, of_place);
     if (w->place >= 0 && TAILQ_EMPTY(&o->free[w->place]))
         o->mask &= ~(1u << w->place);
@@ -91,13 +92,15 @@ worker_update(struct scheduler *s, struct worker *w)
     update_load(s, w);
     if (place == w->place)
         return;
-    unplace(w);
+    unplace(s, w);
     w->place = place;
     if (place == PLACE_NONE)
         return;
     TAILQ_INSERT_TAIL(list_of(w->offer, place), w, of_place);
-    if (place >= 0)
+    if (place >= 0) {
         w->offer->mask |= 1u << place;
+        s->nfree++;
+    }
     s->match = true;
 }
 
@@ -116,7 +119,7 @@ worker_served(struct scheduler *s, struct worker *w)
 void
 worker_unplace(struct scheduler *s, struct worker *w)
 {
-    unplace(w);
+    unplace(s, w);
     unload(s, w);
 }
 

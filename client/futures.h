@@ -74,10 +74,14 @@ typedef struct {
 /* Open a session with `endpoint`: NULL for $LADLE_BROKER or, without that, "local";
  * "tcp://host:port" or "ipc://path" for a broker; "local" for a pool on all cores this process may
  * use (affinity and cgroup); "local:4" for a pool of 4; "serial" for this very process, for
- * debuggers.
+ * debuggers: there a task runs inside the call that waits for it (or dispatches), one at a time, in
+ * the order of submission, and nothing stops it: no timeouts, and a crash is the program's own.
  *
  * In an executor, a process of this program that a worker started, this call does not return: it
- * serves tasks. What stands before it in main() runs in every executor.
+ * serves tasks. What stands before it in main() runs in every executor, with the arguments that the
+ * program was called with (the first 32 KiB of them).
+ *
+ * A session serves the process that opened it: in a fork()ed child its calls fail with EINVAL.
  *
  * NULL with errno EINVAL (endpoint), ETIMEDOUT (no broker answered), EPROTO (it speaks another
  * protocol). */
@@ -97,12 +101,13 @@ LADLE_API void futures_destroy(futures_t **self_p);
 /* What the grid has now. */
 LADLE_API int futures_slots(futures_t *self);
 LADLE_API int futures_workers(futures_t *self);
-/* Wait until there are at least `slots` slots. -1 with ETIMEDOUT. */
+/* Wait until there are at least `slots` slots. -1 with ETIMEDOUT, or EINVAL if this is no grid and
+ * never has so many. */
 LADLE_API int futures_wait_for_slots(futures_t *self, int slots, int timeout);
 
 /* For event loops: a descriptor that is readable when something ended, and the call that runs the
  * callbacks of all that did. The descriptor belongs to the session. Returns the number of callbacks
- * run. */
+ * run. ("serial": each call also runs one task, and the descriptor is readable while any waits.) */
 LADLE_API int futures_fd(futures_t *self);
 LADLE_API int futures_dispatch(futures_t *self);
 
@@ -114,8 +119,8 @@ LADLE_API const char *futures_error(void);
  */
 
 /* One task. The input is copied. NULL with errno EINVAL (no function), E2BIG (input over the
- * limit), ESHUTDOWN, EPIPE (grid lost), ENOMEM. An unknown function is told by the future:
- * REJECTED. */
+ * limit), ESHUTDOWN, EPIPE (no broker since lost_timeout; when it is back, work is taken again),
+ * ENOMEM. An unknown function is told by the future: REJECTED. */
 LADLE_API future_t *futures_submit(futures_t *self, const char *function, const void *input,
                                    size_t size, const task_options_t *options);
 
@@ -146,8 +151,9 @@ LADLE_API results_t *futures_imap(futures_t *self, const char *function, futures
 /* ---- one future -------------------------------------------------------------------------------
  */
 
-/* Wait, then borrow the result until the future is destroyed. NULL if the task did not end well:
- * see future_status() and future_error(). An empty result is not NULL. `size_p` may be NULL. */
+/* Wait, then borrow the result, aligned for any type, until the future is destroyed. NULL if the
+ * task did not end well (ECANCELED, EIO): see future_status() and future_error(). An empty result
+ * is not NULL. `size_p` may be NULL. */
 LADLE_API const void *future_result(future_t *self, size_t *size_p);
 /* 0 once it has ended, however it did; -1 with ETIMEDOUT. */
 LADLE_API int future_wait(future_t *self, int timeout);
@@ -167,11 +173,13 @@ LADLE_API const char *future_error(future_t *self);
 LADLE_API int future_cancel(future_t *self);
 
 typedef void future_fn(future_t *future, void *arg);
-/* Call `fn` when it has ended: in the order added, in a program's thread that waits or dispatches;
- * at once if it has ended already. */
+/* Call `fn` when it has ended: in the order added, in a program's thread that waits or dispatches,
+ * in one thread at a time; at once if it has ended already. It may call anything, and destroy its
+ * future. */
 LADLE_API int future_on_done(future_t *self, future_fn *fn, void *arg);
 
-/* A partial result that a task gave out with task_emit(); `data` is borrowed for the call. */
+/* A partial result that a task gave out with task_emit(); `data` is borrowed for the call. What
+ * came before the callback was set is kept for it, up to 1 MiB in a session. */
 typedef void future_partial_fn(uint64_t index, const void *data, size_t size, void *arg);
 LADLE_API int future_on_partial(future_t *self, future_partial_fn *fn, void *arg);
 
@@ -188,10 +196,10 @@ typedef enum { FIRST_COMPLETED, FIRST_FAILED, ALL_COMPLETED } futures_when_t;
 /* Wait for some of a list. Returns how many have ended, and moves them to the front of the list, in
  * the order in which they ended. A failed task never fails the wait; a future that stands in the
  * list twice counts once. At the timeout it returns as many as there are, with errno ETIMEDOUT. -1
- * with EINVAL. */
+ * with EINVAL. All must be of one session. */
 LADLE_API int futures_wait(future_t **list, size_t count, futures_when_t when, int timeout);
 
-/* The next of a list to end: takes it out of the list (the last one takes its place) and decrements
+/* The next of a list to end: takes it out of the list, whose order changes, and decrements
  * *count_p. NULL when the list is empty (errno 0), or at the timeout (ETIMEDOUT). */
 LADLE_API future_t *futures_next(future_t **list, size_t *count_p, int timeout);
 
@@ -202,6 +210,7 @@ LADLE_API void future_destroy(future_t **self_p);
  * ------------------------------------------------------------------ */
 
 /* The next result, borrowed until the next call: in input order, or as they end with .as_completed.
+ * Aligned for what its size allows. One thread at a time may go through results, or collect them.
  * NULL at the end, or at a task that did not end well: results_status() and results_error() tell,
  * and the iteration goes on with the next call. An empty result is not NULL. */
 LADLE_API const void *results_next(results_t *self, size_t *size_p);
@@ -215,14 +224,15 @@ LADLE_API future_status_t results_status(results_t *self);
 LADLE_API const char *results_error(results_t *self); /* NULL if it ended well */
 LADLE_API const char *results_worker(results_t *self);
 
-/* Wait for all, and copy those of the tasks that ended well to outputs[index * size]; destroys
- * `*self_p`. -1 if any did not end well (errno EIO, and the first failure's sentence in
- * futures_error()) or had another size (EPROTO): its place is left as it was, the others are there.
+/* Wait for all that results_next() did not give yet, and copy those of the tasks that ended well to
+ * outputs[index * size] (NULL: nowhere); destroys `*self_p`. -1 if any did not end well (errno EIO,
+ * and the first failure's sentence in futures_error()) or had another size (EPROTO): its place is
+ * left as it was, the others are there.
  */
 LADLE_API int results_collect(results_t **self_p, void *outputs, size_t size);
 
-LADLE_API int results_wait(results_t *self,
-                           int timeout); /* until all have ended; -1 with ETIMEDOUT */
+/* Until all have ended; of a futures_imap(), all that there was room for. -1 with ETIMEDOUT. */
+LADLE_API int results_wait(results_t *self, int timeout);
 /* Counts, without waiting; `total` is UINT64_MAX while a futures_imap() has not come to its end. */
 LADLE_API void results_progress(results_t *self, uint64_t *done_p, uint64_t *failed_p,
                                 uint64_t *total_p);

@@ -196,8 +196,9 @@ take(struct grid *g, const struct message *m, int64_t now)
         io_print(s, &m->output);
         return;
     case MESSAGE_NOTICE:
-        io_say(s, "%s", m->notice.text);
-        break;
+        if (g->welcome)
+            (void)io_notice(s, &m->notice, now);
+        return;
     default:
         break;
     }
@@ -369,7 +370,6 @@ void
 grid_run(futures_t *s)
 {
     struct grid g = {.session = s, .hello = CLOCK_NEVER, .gone = CLOCK_NEVER};
-
     char why[512];
 
     if (zmqload(why, sizeof(why)) != 0) {

@@ -176,6 +176,51 @@ io_say(const futures_t *s, const char *format, ...)
     (void)!write(STDERR_FILENO, line, (size_t)n);
 }
 
+#define SAY_AGAIN_US 60000000
+
+void
+io_no_worker(const futures_t *s, char *text, size_t size)
+{
+    snprintf(
+        text, size,
+        "it waits, since no worker is connected to %s: start one, with ladle-worker --broker %s",
+        s->endpoint, s->endpoint);
+}
+
+/* Many jobs may wait for the same reason: it is said once, and again after a while. */
+static void
+say_once(futures_t *s, const char *text, int64_t now)
+{
+    if (s->said != NULL && strcmp(s->said, text) == 0 && now < s->said_at + SAY_AGAIN_US)
+        return;
+    free(s->said);
+    s->said = strdup(text);
+    s->said_at = now;
+    io_say(s, "%s", text);
+}
+
+int
+io_notice(futures_t *s, const struct message_notice *m, int64_t now)
+{
+    const struct job *j;
+    char function[LIMIT_NAME + 1] = "a task", why[LIMIT_TEXT], text[LIMIT_TEXT + 512];
+    struct message notice = {.type = MESSAGE_NOTICE, .notice = {.job = m->job, .text = why}};
+    int failed;
+
+    if (strcmp(m->text, "no worker is connected") == 0)
+        io_no_worker(s, why, sizeof(why));
+    else
+        snprintf(why, sizeof(why), "it waits, since %s", m->text);
+    session_lock(s);
+    failed = core_input(s->core, &notice, now);
+    if ((j = core_find(s->core, m->job)) != NULL)
+        snprintf(function, sizeof(function), "%s", j->spec->function);
+    session_unlock(s);
+    snprintf(text, sizeof(text), "%s%s", function, why + 2); /* "it" has a name */
+    say_once(s, text, now);
+    return failed;
+}
+
 /* May `fd` be written to? A grid would take us for dead if we waited for ever for a slow reader. */
 static bool
 wait_for_reader(futures_t *s, int fd)

@@ -114,7 +114,7 @@ from_scheduler(struct local *l, int64_t now)
     uint32_t peer;
 
     while (scheduler_output(l->scheduler, &peer, &m)) {
-        bool core = peer == CLIENT && m.type != MESSAGE_OUTPUT;
+        bool core = peer == CLIENT && m.type != MESSAGE_OUTPUT && m.type != MESSAGE_NOTICE;
 
         any = true;
         if (core && !locked)
@@ -126,12 +126,12 @@ from_scheduler(struct local *l, int64_t now)
         locked = core;
         if (core)
             to_client(l, &m, now);
-        else if (peer == CLIENT)
+        else if (peer == WORKER)
+            supervisor_input(l->supervisor, &m, now);
+        else if (m.type == MESSAGE_OUTPUT)
             io_print(s, &m.output);
         else
-            supervisor_input(l->supervisor, &m, now);
-        if (peer == CLIENT && m.type == MESSAGE_NOTICE)
-            io_say(s, "%s", m.notice.text);
+            (void)io_notice(s, &m.notice, now);
     }
     if (locked) {
         session_news(s);

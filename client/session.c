@@ -85,6 +85,7 @@ session_free(futures_t *s)
     free(s->endpoint);
     free(s->offered);
     free(s->away);
+    free(s->said);
     free(s);
 }
 
@@ -476,14 +477,19 @@ session_wait(futures_t *s, int64_t deadline)
 int
 session_timed_out(futures_t *s, const struct job *j, int timeout)
 {
-    const char *notice = s->away != NULL                  ? s->away
-                         : j != NULL && j->notice != NULL ? j->notice
-                         : s->core->notice != NULL        ? s->core->notice
-                                                          : NULL;
+    char none[512];
+    const char *why = s->away;
 
-    if (notice == NULL)
-        return error_set(ETIMEDOUT, "not yet, after %d ms", timeout);
-    return error_set(ETIMEDOUT, "not yet, after %d ms: %s", timeout, notice);
+    if (why == NULL && j != NULL)
+        why = j->notice;
+    if (why == NULL)
+        why = s->core->notice;
+    if (why == NULL && s->kind == KIND_GRID && s->core->workers == 0) {
+        io_no_worker(s, none, sizeof(none));
+        why = none;
+    }
+    return error_set(ETIMEDOUT, "not yet, after %d ms%s%s", timeout, why == NULL ? "" : ": ",
+                     why == NULL ? "" : why);
 }
 
 int

@@ -59,6 +59,8 @@ struct futures {
     bool done_told;
 
     /* the I/O thread */
+    char *said;      /* the last notice on standard error */
+    int64_t said_at; /* when */
     bool started;
     bool asleep; /* in poller_wait(), or about to be */
     bool stop;
@@ -161,6 +163,9 @@ void io_sleep(futures_t *s, struct poller *poller, int64_t deadline);
 bool io_stopping(futures_t *s);
 int io_watch(futures_t *s, struct poller *poller, struct watch *w); /* the wake-up descriptor */
 void io_say(const futures_t *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Why a task waits, in words for the program's user: the broker's, and what to do about it. */
+int io_notice(futures_t *s, const struct message_notice *m, int64_t now); /* -1: ENOMEM */
+void io_no_worker(const futures_t *s, char *text, size_t size);
 void io_print(futures_t *s, const struct message_output *m);
 
 /* ---- serial -----------------------------------------------------------------------------------

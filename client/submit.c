@@ -107,6 +107,18 @@ options_check(const char *function, const task_options_t *options)
     return o->needs != NULL ? needs_check(o->needs) : 0;
 }
 
+static uint32_t
+retries_of(const task_options_t *o)
+{
+    return o->retries < 0 || o->once ? 0 : o->retries == 0 ? 2 : (uint32_t)o->retries;
+}
+
+static uint32_t
+cpus_of(const task_options_t *o)
+{
+    return o->cpus == 0 ? 1 : (uint32_t)o->cpus;
+}
+
 static struct spec
 spec_of(const futures_t *s, const char *function, const task_options_t *options, bool singles)
 {
@@ -186,13 +198,22 @@ session_reject_unknown(futures_t *s, struct job *j, uint64_t first, uint64_t cou
  */
 
 static bool
-same(const struct spec *a, const struct spec *b)
+same_text(const char *of_spec, const char *of_option)
 {
-    return strcmp(a->function, b->function) == 0 && strcmp(a->name, b->name) == 0 &&
-           strcmp(a->needs, b->needs) == 0 && a->priority == b->priority &&
-           a->timeout_ms == b->timeout_ms && a->retries == b->retries && a->cpus == b->cpus &&
-           a->retry_failed == b->retry_failed && a->once == b->once &&
-           a->fail_if_unknown == b->fail_if_unknown;
+    return of_option == NULL ? *of_spec == '\0' : strcmp(of_spec, of_option) == 0;
+}
+
+/* Does a task of this function, with these options, belong in the stream? */
+static bool
+joins(const struct single *x, const char *function, const task_options_t *o)
+{
+    const struct spec *a = x->job->spec;
+
+    return strcmp(a->function, function) == 0 && x->seed == o->seed && a->priority == o->priority &&
+           a->timeout_ms == o->timeout && a->retries == retries_of(o) && a->cpus == cpus_of(o) &&
+           a->retry_failed == o->retry_failed && a->once == o->once &&
+           a->fail_if_unknown == o->fail_if_unknown && same_text(a->name, o->name) &&
+           same_text(a->needs, o->needs);
 }
 
 static void
@@ -216,12 +237,12 @@ session_close_singles(futures_t *s)
 struct job *
 session_single(futures_t *s, const char *function, const task_options_t *options)
 {
-    struct spec spec = spec_of(s, function, options, true);
+    const task_options_t *o = options == NULL ? &defaults : options;
     struct single *oldest = &s->singles[0];
     struct job *j;
 
     for (struct single *x = s->singles; x < s->singles + SINGLES; x++) {
-        if (x->job != NULL && x->seed == spec.seed && same(x->job->spec, &spec)) {
+        if (x->job != NULL && joins(x, function, o)) {
             x->used = ++s->singles_used;
             return x->job;
         }
@@ -232,7 +253,7 @@ session_single(futures_t *s, const char *function, const task_options_t *options
         return NULL;
     if (oldest->job != NULL)
         close_single(s, oldest);
-    *oldest = (struct single){.job = j, .seed = spec.seed, .used = ++s->singles_used};
+    *oldest = (struct single){.job = j, .seed = o->seed, .used = ++s->singles_used};
     return j;
 }
 

@@ -5,27 +5,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINED_UP UINT64_MAX /* a future's mark: it ended, and those behind it in the list earlier  \
-                             */
+#define LINED_UP                                                                                   \
+    UINT64_MAX /* a future's mark: it ended, and those behind it in the list earlier               \
+                */
 
-/* When a task ended, among all of its session. */
-static uint64_t
-order_of(const future_t *f)
-{
-    const struct segment *s = chunk_segment(f->chunk, f->offset);
-
-    return s == NULL ? UINT64_MAX : s->order;
-}
+/* When a task ended, among all of its session: by message, and by place in it. */
+struct key {
+    uint64_t order;
+    uint32_t offset;
+    future_t *future;
+};
 
 static int
 compare(const void *left, const void *right)
 {
-    const future_t *a = *(future_t *const *)left, *b = *(future_t *const *)right;
-    uint64_t x = order_of(a), y = order_of(b);
+    const struct key *a = left, *b = right;
 
-    if (x != y)
-        return x < y ? -1 : 1;
+    if (a->order != b->order)
+        return a->order < b->order ? -1 : 1;
     return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+/* Futures that have ended, in the order in which they did. */
+static void
+sort_by_end(future_t **list, size_t count)
+{
+    struct key *keys = malloc(count * sizeof(*keys));
+    const struct segment *s = NULL;
+    bool sorted = true;
+
+    if (keys == NULL)
+        return; /* any order is better than none of them */
+    for (size_t i = 0; i < count; i++) {
+        future_t *f = list[i];
+
+        /* Neighbours often came in one message. */
+        if (s == NULL || s->chunk != f->chunk || f->offset - s->first >= s->count)
+            s = chunk_segment(f->chunk, f->offset);
+        keys[i] = (struct key){s == NULL ? UINT64_MAX : s->order, f->offset, f};
+        sorted = sorted && (i == 0 || compare(&keys[i - 1], &keys[i]) <= 0);
+    }
+    if (!sorted) {
+        qsort(keys, count, sizeof(*keys), compare);
+        for (size_t i = 0; i < count; i++)
+            list[i] = keys[i].future;
+    }
+    free(keys);
 }
 
 static void
@@ -85,7 +110,7 @@ gather(future_t **list, size_t count)
     for (size_t i = 0; i < count; i++)
         if (future_ended(list[i]))
             swap(list, i, done++);
-    qsort(list, done, sizeof(*list), compare);
+    sort_by_end(list, done);
     return done;
 }
 
@@ -163,7 +188,7 @@ line_up(future_t **list, size_t count)
             swap(list, i, --from);
     if (from == count)
         return false;
-    qsort(list + from, count - from, sizeof(*list), compare);
+    sort_by_end(list + from, count - from);
     for (size_t i = from, k = count - 1; i < k; i++, k--)
         swap(list, i, k);
     for (size_t i = from; i < count; i++)

@@ -251,6 +251,22 @@ mean_us_x16(const struct executor *e, int64_t now)
     return mean;
 }
 
+/* Tasks of the slice at work that another executor may have. One that runs nothing is on its way to
+ * the next, were it only that a large input is still being read: taking that away would have it sent
+ * to and fro for ever. */
+static uint32_t
+spare(const struct executor *e)
+{
+    const struct work *w = &e->work[0];
+    uint32_t offset, left = board_unstarted(e->board, w->lease);
+    int64_t started;
+
+    if (left > 0 && !(board_running(e->board, w->lease, &offset, &started) &&
+                      offset >= w->piece->done && offset < w->piece->count))
+        left--;
+    return left;
+}
+
 /* The executor of the program with most left to start, and in *us_p how long that takes. */
 static struct executor *
 richest(struct runner *r, const struct code *code, int64_t now, int64_t *us_p)
@@ -265,7 +281,8 @@ richest(struct runner *r, const struct code *code, int64_t now, int64_t *us_p)
         if (e->state != EXECUTOR_BUSY || !e->board->attached || (code != NULL && e->code != code) ||
             e->cpus > r->slots - r->used)
             continue;
-        for (unsigned k = 0; k < e->nwork; k++)
+        left = spare(e);
+        for (unsigned k = 1; k < e->nwork; k++)
             left += board_unstarted(e->board, e->work[k].lease);
         if (left > 0 && (left = left * mean_us_x16(e, now) / 16) > *us_p) {
             *us_p = left;
@@ -279,7 +296,7 @@ static struct piece *
 steal_from(struct runner *r, struct executor *e, int64_t now)
 {
     unsigned i = e->nwork - 1; /* all that waits behind, or half of what is at work */
-    uint32_t left = board_unstarted(e->board, e->work[i].lease);
+    uint32_t left = i > 0 ? board_unstarted(e->board, e->work[i].lease) : spare(e);
     struct piece *p = executor_take(r, e, i, i > 0 ? left : (left + 1) / 2);
 
     if (p != NULL) {

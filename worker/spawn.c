@@ -24,6 +24,19 @@
 #endif
 #define STACK (32u << 10)
 
+#if defined(__SANITIZE_THREAD__)
+#define SANITIZE_THREAD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SANITIZE_THREAD 1
+#endif
+#endif
+#ifdef SANITIZE_THREAD
+/* The sanitizer takes every clone() for a fork(), and forgets our threads; this name it lets be. */
+int __clone(int (*run)(void *), void *stack, int flags, void *arg, ...);
+#define clone __clone
+#endif
+
 struct spawn {
     LIST_ENTRY(spawn) next;
     const struct spawn_request *request;

@@ -1,7 +1,7 @@
 /* spin_peer.c - the least that uneven work can take here: processes that take tasks from one shared
  * counter, without any message.
  *
- *     spin-peer SLOTS FILE cpu|wall    busy for the seconds that the lines of FILE say
+ *     spin-peer SLOTS FILE cpu|wall|sleep    busy for the seconds that the lines of FILE say
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -16,6 +16,7 @@
 static double tasks[MAX_TASKS];
 
 static clockid_t clock_of_tasks = CLOCK_THREAD_CPUTIME_ID;
+static int sleeps;
 
 static double
 task_clock(void)
@@ -34,6 +35,8 @@ spin(atomic_size_t *next, size_t count)
     while ((i = atomic_fetch_add(next, 1)) < count) {
         double end = task_clock() + tasks[i];
 
+        if (sleeps)
+            usleep((useconds_t)(1e6 * tasks[i]));
         while (task_clock() < end)
             ;
     }
@@ -51,10 +54,11 @@ main(int argc, char **argv)
     double sum = 0, start, took;
 
     if (file == NULL || slots == 0 || next == MAP_FAILED) {
-        fprintf(stderr, "usage: spin-peer SLOTS FILE cpu|wall\n");
+        fprintf(stderr, "usage: spin-peer SLOTS FILE cpu|wall|sleep\n");
         return 2;
     }
-    if (strcmp(argv[3], "wall") == 0)
+    sleeps = strcmp(argv[3], "sleep") == 0;
+    if (strcmp(argv[3], "cpu") != 0)
         clock_of_tasks = CLOCK_MONOTONIC;
     while (count < MAX_TASKS && fscanf(file, "%lf", &tasks[count]) == 1)
         sum += tasks[count++];

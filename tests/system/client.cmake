@@ -1,5 +1,4 @@
-# The client library: the whole API, in this process, in a local pool, and with the grid in
-# $LADLE_BROKER_TEST if there is one.
+# The client library: the whole API, in this process, in a local pool, and on a grid.
 if(NOT TARGET ladle)
   return()
 endif()
@@ -11,7 +10,18 @@ foreach(endpoint serial local:2 local:1)
   add_test(NAME client_${name} COMMAND test_client ${endpoint})
   set_tests_properties(client_${name} PROPERTIES TIMEOUT 300)
 endforeach()
-add_test(NAME client_grid COMMAND test_client)
-set_tests_properties(client_grid PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+if(TARGET ladle-cli AND TARGET ladle-worker)
+  add_test(NAME client_grid COMMAND ladle-cli run -n 2 -- sh -c
+    "LADLE_BROKER_TEST=$LADLE_BROKER exec $<TARGET_FILE:test_client>")
+  set_tests_properties(client_grid PROPERTIES TIMEOUT 300)
+endif()
 add_test(NAME client_exports COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/exports.sh
   $<TARGET_FILE:ladle> $<TARGET_FILE:ladle_static> ${PROJECT_SOURCE_DIR}/client)
+
+if(TARGET ladle-worker)
+  ladle_unit_test(client_and_broker SOURCES test_client_grid.c
+    LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
+      PkgConfig::JANSSON)
+  set_tests_properties(client_and_broker PROPERTIES TIMEOUT 300)
+  add_dependencies(test_client_and_broker ladle-broker ladle-worker ladle-cli)
+endif()

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The libraries show programs the calls of the public headers, and nothing else.
 # usage: exports.sh libladle.so libladle.a client/
+# shellcheck disable=SC2034,SC2154 # by name, below
 set -eu
 
 declared=$(cat "$3"/futures.h "$3"/task.h | tr '\n' ' ' |

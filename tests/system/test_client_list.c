@@ -14,9 +14,14 @@ wait_for_all_orders_by_end(void **state)
     futures_t *f = *state;
     future_t *u[50], *all[50];
 
-    for (int i = 0; i < 50; i++)
+    all[0] = u[0] = submit_int(f, "linger", 100, NULL);
+    for (int i = 1; i < 50; i++)
         all[i] = u[i] = submit_int(f, "even", i, NULL);
     assert_int_equal(futures_wait(u, 50, ALL_COMPLETED, SOON), 50);
+    if (serial)
+        assert_ptr_equal(u[0], all[0]);
+    else if (futures_slots(f) > 1)
+        assert_ptr_equal(u[49], all[0]);
     assert_int_equal(errno, 0);
     for (int i = 0; i < 50; i++)
         assert_true(future_done(u[i]));

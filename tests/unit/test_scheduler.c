@@ -96,6 +96,31 @@ tasks_submitted_one_by_one_are_merged(void **state)
 }
 
 static void
+empty_inputs_are_inputs(void **state)
+{
+    struct grid *g = pair(state, 1);
+    struct spec spec = grid_spec();
+    struct message m = {.type = MESSAGE_INPUTS, .inputs = {.job = 10, .columns = {.count = 3}}};
+
+    grid_job(g, 1, 10, &spec);
+    assert_int_equal(grid_say(g, 1, &m), 0);
+    grid_end(g, 1, 10, 3);
+    grid_expect(g, "1: accepted job=10 below=3\n"
+                   "2: job 1 square\n"
+                   "2: slice 1 job=1 0+1 attempt=1\n");
+    m = (struct message){.type = MESSAGE_RESULTS,
+                         .results = {.job = 1,
+                                     .lease = 1,
+                                     .attempt = 1,
+                                     .worker = "",
+                                     .run_us = 1000000,
+                                     .columns = {.count = 1}}};
+    assert_int_equal(grid_say(g, 2, &m), 0);
+    grid_expect(g, "1: results 0 job=10 0+1 attempt=1\n"
+                   "2: slice 2 job=1 1+1 attempt=1\n");
+}
+
+static void
 higher_priority_goes_first(void **state)
 {
     struct grid *g = *state;
@@ -243,12 +268,12 @@ worker_with_nothing_to_give_is_asked_again_later(void **state)
     grid_returned(g, 2, 3, 0, 0, RETURNED_REVOKED);
     g->now += 9000;
     grid_expect(g, "");
-    g->now += 1000;
+    g->now += 5000; /* it looks now and then */
     grid_expect(g, "2: revoke 3 count=1\n");
     grid_returned(g, 2, 3, 0, 0, RETURNED_REVOKED);
     g->now += 19000;
     grid_expect(g, "");
-    g->now += 1000;
+    g->now += 5000;
     grid_expect(g, "2: revoke 3 count=1\n");
 }
 
@@ -353,6 +378,7 @@ main(void)
         STORY(job_without_tasks_ends_at_once),
         STORY(inputs_are_accepted_once_per_tick),
         STORY(tasks_submitted_one_by_one_are_merged),
+        STORY(empty_inputs_are_inputs),
         STORY(higher_priority_goes_first),
         STORY(clients_take_turns),
         STORY(jobs_of_a_client_go_in_order),
