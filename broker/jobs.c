@@ -270,6 +270,7 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
     s->match = true;
     if (!j->announce) {
         j->announce = true;
+        j->announce_at = s->now + ANNOUNCE_US;
         TAILQ_INSERT_TAIL(&s->announce, j, of_announce);
     }
     queue_update(s, j);
@@ -306,6 +307,44 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
     return 0;
 }
 
+static void
+announced(struct scheduler *s, struct job *j)
+{
+    j->announce = false;
+    TAILQ_REMOVE(&s->announce, j, of_announce);
+}
+
+void
+job_announce_unless(struct scheduler *s, struct job *j, uint32_t count)
+{
+    if (j->announce && !j->client->paused && j->ready + j->leased == count)
+        announced(s, j);
+    else
+        job_announce(s, j);
+}
+
+/* Are results so near that they can bring the word? Then the client is woken once, not twice. */
+static bool
+results_are_near(const struct job *j)
+{
+    const struct estimate *e = &j->function->estimate;
+
+    return estimate_known(e) &&
+           estimate_each(e) * (double)(j->ready + j->leased) < (double)ANNOUNCE_US;
+}
+
+void
+jobs_announce(struct scheduler *s)
+{
+    struct job *j, *next;
+
+    for (j = TAILQ_FIRST(&s->announce); j != NULL; j = next) {
+        next = TAILQ_NEXT(j, of_announce);
+        if (s->now >= j->announce_at || !results_are_near(j))
+            job_announce(s, j);
+    }
+}
+
 void
 job_announce(struct scheduler *s, struct job *j)
 {
@@ -313,8 +352,7 @@ job_announce(struct scheduler *s, struct job *j)
 
     if (!j->announce)
         return;
-    j->announce = false;
-    TAILQ_REMOVE(&s->announce, j, of_announce);
+    announced(s, j);
     if ((o = peer_say(s, j->client->peer, MESSAGE_ACCEPTED)) == NULL)
         return;
     o->m.range = (struct message_range){.job = j->id, .first = j->next};

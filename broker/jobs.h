@@ -20,6 +20,10 @@ struct job *job_of_client(struct client *c, uint64_t id);
 int job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in);
 /* Tell the client now what was accepted so far, if it does not know. */
 void job_announce(struct scheduler *s, struct job *j);
+/* The same, before the outcomes of `count` tasks go to the client: if they are all that the job has
+ * here, they say so themselves. */
+void job_announce_unless(struct scheduler *s, struct job *j, uint32_t count);
+void jobs_announce(struct scheduler *s); /* those that cannot wait for results */
 
 /* The place in j->chunks of the first chunk with a task from `index` on; chunks_end if none is. */
 size_t job_chunk_at(const struct job *j, uint64_t index);

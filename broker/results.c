@@ -98,7 +98,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
                       : (uint64_t)((double)m->run_us * count / m->columns.count),
         .wait_us = (uint64_t)(since - a->chunk->accepted),
         .columns = part};
-    job_announce(s, j);
+    job_announce_unless(s, j, count);
     client_deliver(s, j->client, o, part.length + (uint64_t)count * TASK_COST);
 }
 

@@ -227,13 +227,10 @@ scheduler_count_cut(struct scheduler *s)
 void
 scheduler_tick(struct scheduler *s, int64_t now)
 {
-    struct job *j;
-
     arrive(s, now);
     peers_tick(s);
     deadlines_expire(s);
-    while ((j = TAILQ_FIRST(&s->announce)) != NULL)
-        job_announce(s, j);
+    jobs_announce(s);
     notices_tick(s);
     if (s->match || s->now >= s->revoke_at) {
         match_pass(s);
@@ -250,8 +247,10 @@ scheduler_deadline(const struct scheduler *s)
     int64_t deadline = peers_deadline(s), at = notices_deadline(s);
     const struct job *j = deadlines_first(s);
 
-    if (s->match || !TAILQ_EMPTY(&s->announce))
+    if (s->match)
         return s->now;
+    if (!TAILQ_EMPTY(&s->announce) && TAILQ_FIRST(&s->announce)->announce_at < deadline)
+        deadline = TAILQ_FIRST(&s->announce)->announce_at;
     deadline = at < deadline ? at : deadline;
     deadline = s->revoke_at < deadline ? s->revoke_at : deadline;
     return j != NULL && j->deadline < deadline ? j->deadline : deadline;

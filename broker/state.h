@@ -29,6 +29,7 @@
 #define LOSSES_SUSPECT 3  /* after that many it goes alone */
 #define NOTICE_US 2000000 /* how long a task waits before its client is told why */
 #define GRID_US 100000    /* least time between two GRID messages */
+#define ANNOUNCE_US 1000  /* how long ACCEPTED may wait for results that say as much */
 #define BUCKETS 32        /* of powers of two */
 #define FUNCTIONS_KEPT 4096
 #define JOBS_MAX (1u << 20)  /* open jobs of one client */
@@ -120,6 +121,7 @@ struct job {
     bool ended;          /* JOB_END came */
     bool queued;         /* in queue->jobs */
     bool announce;       /* in s->announce: an ACCEPTED is due */
+    int64_t announce_at; /* at the latest */
     bool waiting;        /* in s->waiting */
     int64_t waits_since; /* when it got there */
     int64_t since;       /* submitted */

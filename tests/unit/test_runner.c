@@ -678,6 +678,31 @@ idle_executor_steals_half_of_what_takes_long(void **state)
     close_bench(b);
 }
 
+/* Its input is still on the way: whoever took the task would have it taken away in the same state.
+ */
+static void
+task_that_is_about_to_start_is_not_stolen(void **state)
+{
+    struct bench *b = open_local((struct runner_config){.slots = 2});
+
+    (void)state;
+    slice(b, 1, 0, 1);
+    ends_as(b, 0, 0, 1, 60000000, OUTCOME_DONE); /* a minute: well worth it */
+    forget(b);
+    slice(b, 2, 0, 1);
+    expect(b, "0: slice 0+1\n");
+    after(b, 1000);
+    expect(b, "");
+    starts(b, 0, 0);
+    ends(b, 0, 0, 1);
+    forget(b);
+    slice(b, 3, 0, 3);
+    expect(b, "0: slice 0+3\n1: job\n1: slice 2+1\n");
+    after(b, 1000);
+    expect(b, "");
+    close_bench(b);
+}
+
 static void
 short_work_is_not_worth_stealing(void **state)
 {
@@ -950,6 +975,7 @@ main(void)
         cmocka_unit_test(cancelled_task_that_was_faster_is_done),
         cmocka_unit_test(timeout_is_of_one_task_not_of_its_slice),
         cmocka_unit_test(idle_executor_steals_half_of_what_takes_long),
+        cmocka_unit_test(task_that_is_about_to_start_is_not_stolen),
         cmocka_unit_test(short_work_is_not_worth_stealing),
         cmocka_unit_test(wide_tasks_take_several_slots),
         cmocka_unit_test(executor_without_a_board_gets_one_task_at_a_time),

@@ -71,6 +71,48 @@ inputs_are_accepted_once_per_tick(void **state)
     grid_expect(g, "1: accepted job=10 below=12\n");
 }
 
+/* A worker that is known to take 1 us for a task, and has run one. */
+static struct grid *
+quick(void **state)
+{
+    struct grid *g = pair(state, 1);
+    struct spec spec = grid_spec();
+
+    spec.singles = true;
+    grid_job(g, 1, 10, &spec);
+    grid_inputs(g, 1, 10, 0, 1);
+    grid_tick(g);
+    grid_results(g, 2, 1, 1, 0, 1, 1, NULL);
+    grid_tick(g);
+    grid_forget(g);
+    return g;
+}
+
+static void
+results_that_are_near_bring_the_word_of_acceptance(void **state)
+{
+    struct grid *g = quick(state);
+
+    grid_inputs(g, 1, 10, 1, 1);
+    grid_expect(g, "2: slice 2 job=1 1+1 attempt=1\n");
+    grid_results(g, 2, 2, 1, 1, 1, 1, NULL);
+    grid_expect(g, "1: results 0 job=10 1+1 attempt=1\n");
+    grid_pass(g, 2000);
+    grid_expect(g, "");
+}
+
+static void
+acceptance_is_told_when_results_stay_away(void **state)
+{
+    struct grid *g = quick(state);
+
+    grid_inputs(g, 1, 10, 1, 1);
+    grid_expect(g, "2: slice 2 job=1 1+1 attempt=1\n");
+    assert_in_range(scheduler_deadline(g->scheduler), g->now, g->now + 1000);
+    grid_pass(g, 2000);
+    grid_expect(g, "1: accepted job=10 below=2\n");
+}
+
 static void
 tasks_submitted_one_by_one_are_merged(void **state)
 {
@@ -377,6 +419,8 @@ main(void)
         STORY(map_runs_on_the_only_worker),
         STORY(job_without_tasks_ends_at_once),
         STORY(inputs_are_accepted_once_per_tick),
+        STORY(results_that_are_near_bring_the_word_of_acceptance),
+        STORY(acceptance_is_told_when_results_stay_away),
         STORY(tasks_submitted_one_by_one_are_merged),
         STORY(empty_inputs_are_inputs),
         STORY(higher_priority_goes_first),
