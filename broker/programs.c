@@ -464,6 +464,43 @@ program_why(const struct job *j)
     return NULL;
 }
 
+static void
+free_failing(struct scheduler *s, struct failing *f)
+{
+    struct failing **at = &f->worker->failing;
+
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    LIST_REMOVE(f, of_program);
+    f->program->failing--;
+    put(s, f->program);
+    blob_unref(f->text);
+    free(f);
+}
+
+/* What kept it from starting may be over, or lay in the arguments of those who are gone: the next
+ * who comes with it finds out anew. */
+static void
+forget_failings(struct scheduler *s)
+{
+    struct executable *p, *next;
+    struct worker *w;
+
+    HASH_ITER (hh, s->programs, p, next) {
+        bool last = !TAILQ_EMPTY(&p->jobs);
+
+        while (!last) {
+            struct failing *f = LIST_FIRST(&p->failings);
+
+            last = LIST_NEXT(f, of_program) == NULL; /* which frees the program */
+            w = f->worker;
+            free_failing(s, f);
+            (void)offer_join(s, w); /* ENOMEM: with its next failure, or never */
+        }
+    }
+}
+
 /* ---- who is gone --------------------------------------------------------------------------------
  */
 
@@ -477,6 +514,7 @@ programs_forget_client(struct scheduler *s, struct client *c)
         if (part->asked == c && !ask(s, part))
             give_up(s, part, "its client has gone");
     }
+    forget_failings(s);
 }
 
 void
@@ -493,12 +531,6 @@ programs_forget_worker(struct scheduler *s, struct worker *w)
                 free_waiter(waiter);
         }
     }
-    while ((f = w->failing) != NULL) {
-        w->failing = f->next;
-        LIST_REMOVE(f, of_program);
-        f->program->failing--;
-        put(s, f->program);
-        blob_unref(f->text);
-        free(f);
-    }
+    while ((f = w->failing) != NULL)
+        free_failing(s, f);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static _Thread_local char sentence[8192];
 
@@ -40,6 +41,17 @@ error_null(int error, const char *format, ...)
     va_end(args);
     errno = error;
     return NULL;
+}
+
+int
+error_no_handle(const char *what)
+{
+    static const char before[] = "; before that: ";
+    char cause[sizeof(sentence)];
+    const char *first = strstr(sentence, before); /* one handle led to the next */
+
+    snprintf(cause, sizeof(cause), "%s", first != NULL ? first + strlen(before) : sentence);
+    return error_set(EINVAL, "%s%s%s", what, cause[0] != '\0' ? before : "", cause);
 }
 
 const char *

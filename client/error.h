@@ -7,4 +7,9 @@ int error_set(int error, const char *format, ...) __attribute__((format(printf, 
 /* The same, for calls that return a pointer. */
 void *error_null(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* For a handle that is NULL, mostly because the call that should have made it failed: EINVAL,
+ * `what`, and the sentence of that failure, which a program that checks only its last call must not
+ * lose. -1. */
+int error_no_handle(const char *what);
+
 #endif

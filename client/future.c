@@ -62,7 +62,7 @@ static bool
 enter(const future_t *f)
 {
     if (f == NULL) {
-        error_set(EINVAL, "there is no future: it is NULL");
+        error_no_handle("there is no future: it is NULL");
         return false;
     }
     if (!session_usable(f->session))

@@ -87,7 +87,7 @@ static bool
 enter(const results_t *r)
 {
     if (r == NULL) {
-        error_set(EINVAL, "there are no results: results is NULL");
+        error_no_handle("there are no results: results is NULL");
         return false;
     }
     if (!session_usable(r->session))
@@ -308,8 +308,10 @@ results_next_within(results_t *self, size_t *size_p, int timeout)
 
     if (size_p != NULL)
         *size_p = 0;
-    if (r == NULL)
-        return error_null(EINVAL, "there are no results: results is NULL");
+    if (r == NULL) {
+        error_no_handle("there are no results: results is NULL");
+        return NULL;
+    }
     if (!session_usable(r->session))
         return NULL;
     if (r->error != NULL) {
@@ -450,7 +452,7 @@ results_collect(results_t **self_p, void *outputs, size_t size)
     int failed;
 
     if (r == NULL)
-        return error_set(EINVAL, "there are no results: results is NULL");
+        return error_no_handle("there are no results: results is NULL");
     if (!session_usable(r->session))
         return -1;
     if (r->segment != NULL)

@@ -36,7 +36,7 @@ bool
 session_usable(const futures_t *s)
 {
     if (s == NULL) {
-        error_set(EINVAL, "there is no session: futures is NULL");
+        error_no_handle("there is no session: futures is NULL");
         return false;
     }
     if (s->generation != generation) {

@@ -53,6 +53,14 @@ board_unstarted(const struct board *b, uint64_t lease)
     return BOARD_LIMIT(now) - BOARD_NEXT(now);
 }
 
+uint32_t
+board_begun(const struct board *b, uint64_t lease)
+{
+    uint64_t now = atomic_load_explicit(&b->ranges[lease % BOARD_SLICES], memory_order_relaxed);
+
+    return now >> 32 == TAG(lease) && BOARD_NEXT(now) <= BOARD_LIMIT(now) ? BOARD_NEXT(now) : 0;
+}
+
 bool
 board_running(const struct board *b, uint64_t lease, uint32_t *offset_p, int64_t *started_p)
 {

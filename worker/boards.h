@@ -17,6 +17,8 @@ void board_offer(struct board *b, uint64_t lease, uint32_t count);
 uint32_t board_take_back(struct board *b, uint64_t lease, uint32_t most, uint32_t *limit_p);
 /* Tasks of the slice that were not started. */
 uint32_t board_unstarted(const struct board *b, uint64_t lease);
+/* How many of them were begun, from the first. */
+uint32_t board_begun(const struct board *b, uint64_t lease);
 
 /* The running task of the slice; false if none is. */
 bool board_running(const struct board *b, uint64_t lease, uint32_t *offset_p, int64_t *started_p);

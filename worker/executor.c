@@ -331,7 +331,8 @@ describe(const struct process *p, const struct spawn_end *how, struct process_en
 {
     const char *fault = p->channel.fault != NULL ? p->channel.fault : p->fault;
 
-    end->killed = how->signal == SIGKILL;
+    /* A program does that to itself hardly ever: the system, or an operator. */
+    end->killed = how->signal == SIGKILL || how->signal == SIGTERM || how->signal == SIGHUP;
     end->clean = how->signal == 0 && how->status == 0;
     if (fault != NULL)
         snprintf(end->cause, sizeof(end->cause), "%s", fault);

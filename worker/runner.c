@@ -60,8 +60,8 @@ free_code(struct code *c)
 void
 runner_code_unused(struct runner *r, struct code *c)
 {
-    /* One that failed is remembered: it is not to be tried again. */
-    if (r->local || c->jobs > 0 || c->state == CODE_FAILED || c->state == CODE_WANTED)
+    /* One that failed is remembered as long as there are jobs of it. */
+    if (r->local || c->jobs > 0 || c->state == CODE_WANTED)
         return;
     for (unsigned i = 0; i < r->nexecutors; i++)
         if (r->executors[i].code == c)
@@ -221,9 +221,15 @@ runner_enqueue(struct runner *r, struct piece *p, bool front)
  */
 
 static const char *
+program_name(const struct program *p)
+{
+    return *p->digest != '\0' ? p->digest : p->name;
+}
+
+static const char *
 code_name(const struct code *c)
 {
-    return *c->spec->program.digest != '\0' ? c->spec->program.digest : c->spec->program.name;
+    return program_name(&c->spec->program);
 }
 
 static struct code *
@@ -263,6 +269,8 @@ say_failed(struct runner *r, const struct code *c, const char *text)
     struct message m = {.type = MESSAGE_PROGRAM_FAILED};
 
     m.program_failed.digest = code_name(c);
+    if (r->local && r->jobs != NULL) /* the pool has its path, jobs have its name */
+        m.program_failed.digest = program_name(&r->jobs->spec->program);
     m.program_failed.text = text;
     runner_put(r, &m);
 }

@@ -52,7 +52,7 @@ void runner_heard(struct runner *r, unsigned executor, const struct message *m, 
 struct runner_end {
     const char *cause; /* "killed by signal 11 (Segmentation fault)" */
     const char *words; /* the last that it wrote on standard error; "" */
-    bool killed;       /* by SIGKILL, so perhaps not by its own fault */
+    bool killed;       /* from outside, so perhaps not by its own fault */
     bool clean;        /* exit status 0 */
 };
 /* It is gone, and all it sent was heard. What its board still holds is taken from there. */

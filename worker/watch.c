@@ -440,24 +440,58 @@ find_blamed(const struct executor *e, uint32_t *offset_p)
            *offset_p < p->count;
 }
 
+/* How many tasks were begun whose results never came: nobody runs, but one of these may have
+ * written into the connection, or over the board. */
+static uint32_t
+suspects(const struct executor *e)
+{
+    const struct piece *p = e->work[0].piece;
+    uint32_t begun;
+
+    if (!e->board->attached || (e->doomed && e->fault == NULL))
+        return 0;
+    begun = board_begun(e->board, e->work[0].lease);
+    if (begun > p->count)
+        begun = p->count;
+    return begun > p->done ? begun - p->done : 0;
+}
+
+/* Died between two tasks. */
+static void
+bury_unblamed(struct runner *r, struct executor *e, struct piece *p, const struct runner_end *end)
+{
+    uint32_t half = suspects(e) / 2;
+    char text[LIMIT_TEXT];
+    struct piece *rest;
+
+    if (half > 0) {
+        /* In the end the one that does it is alone in its piece, and its neighbours are done. */
+        if ((rest = piece_cut(p, p->done + half)) != NULL) {
+            rest->job->pieces++;
+            requeue(r, rest);
+        }
+    } else if (!e->doomed && ++e->code->barren >= BARREN) {
+        snprintf(text, sizeof(text), "its executors end before they run a task: %s%s%s", end->cause,
+                 *end->words != '\0' ? ": " : "", end->words);
+        runner_code_failed(r, e->code, text, false);
+    }
+    requeue(r, p);
+}
+
 static void
 bury_work(struct runner *r, struct executor *e, const struct runner_end *end)
 {
     struct piece *p = e->work[0].piece, *rest;
-    char text[LIMIT_TEXT];
     uint32_t offset;
 
     if (e->nwork > 1)
         requeue(r, e->work[1].piece);
     if (!find_blamed(e, &offset)) {
-        /* Died between two tasks: nobody is to blame, as long as others do not as well. */
-        if (!e->doomed && ++e->code->barren >= BARREN) {
-            snprintf(text, sizeof(text), "its executors end before they run a task: %s%s%s",
-                     end->cause, *end->words != '\0' ? ": " : "", end->words);
-            runner_code_failed(r, e->code, text, false);
+        if (suspects(e) != 1) {
+            bury_unblamed(r, e, p, end);
+            return;
         }
-        requeue(r, p);
-        return;
+        offset = p->done;
     }
     blame(r, e, offset, end->cause);
     if (offset + 1 < p->count) {

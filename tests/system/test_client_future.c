@@ -121,6 +121,23 @@ what_cannot_be_submitted_is_refused(void **state)
 }
 
 static void
+a_handle_that_was_never_made_tells_what_failed_before(void **state)
+{
+    futures_t *f = futures_new("tcp://nowhere");
+    results_t *r = futures_map(f, "echo", "four", 1, 4, NULL);
+
+    (void)state;
+    assert_null(f);
+    assert_null(r);
+    assert_int_equal(results_collect(&r, NULL, 0), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_string_equal(futures_error(),
+                        "there are no results: results is NULL; before that: 'tcp://nowhere' names "
+                        "no port: write tcp://host:port or ipc://path, as in "
+                        "LADLE_BROKER=tcp://head:5570");
+}
+
+static void
 an_unknown_function_is_told_at_once(void **state)
 {
     futures_t *f = *state;
@@ -379,6 +396,7 @@ future_tests(void)
         TEST(empty_inputs_and_results_are_fine),
         TEST(large_inputs_and_results_pass),
         TEST(what_cannot_be_submitted_is_refused),
+        TEST(a_handle_that_was_never_made_tells_what_failed_before),
         TEST(an_unknown_function_is_told_at_once),
         TEST(a_failed_task_says_why),
         TEST(a_crash_costs_its_own_task_only),

@@ -28,6 +28,7 @@ struct bench {
     bool unattached;
     const char *why; /* why no executor can start */
     bool refuse;     /* none can now */
+    char failed[16]; /* the program that was told to */
     char history[8192];
     size_t at;
 };
@@ -144,6 +145,7 @@ hear(struct bench *b)
             break;
         case MESSAGE_PROGRAM_FAILED:
             tell(b, "-> program failed: %s\n", m.program_failed.text);
+            snprintf(b->failed, sizeof(b->failed), "%s", m.program_failed.digest);
             break;
         default:
             tell(b, "-> %s\n", message_name(m.type));
@@ -512,6 +514,52 @@ executor_that_dies_between_tasks_is_nobodys_fault_three_times(void **state)
     }
     expect(b, "-> program failed: its executors end before they run a task: exited with status 1\n"
               "-> lease 1: returned 0+2 why 2\n");
+    close_bench(b);
+}
+
+static void
+failed_start_in_a_pool_is_told_of_the_program_of_its_jobs(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 1, .local = true});
+
+    (void)state;
+    job_with(b, 1, (struct spec){.program = {.name = "q", .machine = "", .arguments = ""}});
+    slice(b, 1, 0, 1);
+    dies(b, 0, "exited with status 2");
+    assert_string_equal(b->failed, "q"); /* the pool itself knows it as "p" */
+    close_bench(b);
+}
+
+static void
+task_that_spoils_the_connection_is_found_among_its_neighbours(void **state)
+{
+    static const char cause[] = "sent what is no message to its worker";
+    struct bench *b = open_local((struct runner_config){.slots = 1});
+
+    (void)state;
+    slice(b, 1, 0, 4);
+    starts(b, 0, 3);
+    atomic_store(&b->boards[0]->running, 0); /* all are over, and their results went nowhere */
+    forget(b);
+    dies(b, 0, cause);
+    expect(b, "start 0 p\n");
+    hello(b, 0);
+    assert_non_null(strstr(b->history, "0: slice 0+2\n"));
+    ends(b, 0, 0, 2);
+    assert_non_null(strstr(b->history, "0: slice 2+2\n"));
+    starts(b, 0, 1);
+    atomic_store(&b->boards[0]->running, 0);
+    dies(b, 0, cause);
+    hello(b, 0);
+    assert_non_null(strstr(b->history, "0: slice 2+1\n"));
+    starts(b, 0, 0);
+    atomic_store(&b->boards[0]->running, 0);
+    forget(b);
+    dies(b, 0, cause);
+    expect(b, "-> lease 1: 2 CRASHED sent what is no message to its worker\nstart 0 p\n");
+    hello(b, 0);
+    ends(b, 0, 0, 1);
+    assert_non_null(strstr(b->history, "-> lease 1: 3 DONE\n"));
     close_bench(b);
 }
 
@@ -967,6 +1015,8 @@ main(void)
         cmocka_unit_test(results_behind_a_long_task_are_read_from_the_board),
         cmocka_unit_test(garbage_on_a_board_is_not_believed),
         cmocka_unit_test(executor_that_dies_between_tasks_is_nobodys_fault_three_times),
+        cmocka_unit_test(failed_start_in_a_pool_is_told_of_the_program_of_its_jobs),
+        cmocka_unit_test(task_that_spoils_the_connection_is_found_among_its_neighbours),
         cmocka_unit_test(revoke_takes_from_the_end_and_from_the_queue_first),
         cmocka_unit_test(slice_that_is_revoked_before_it_began_leaves_its_executor_idle),
         cmocka_unit_test(cancel_cuts_queued_tasks_out),

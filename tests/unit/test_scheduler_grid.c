@@ -342,6 +342,27 @@ program_that_starts_nowhere_is_rejected(void **state)
     scheduler_check(g->scheduler);
 }
 
+static void
+program_that_starts_nowhere_is_tried_anew_for_the_next_client(void **state)
+{
+    struct grid *g = with_client(state);
+    struct spec spec = grid_spec();
+
+    grid_worker(g, 2, "a", 1);
+    need(g, 10, "");
+    grid_pass(g, 200000);
+    program_fails(g, 2, 1);
+    scheduler_gone(g->scheduler, 1, g->now);
+    scheduler_check(g->scheduler);
+    grid_client(g, 3);
+    grid_forget(g);
+    grid_job(g, 3, 30, &spec);
+    grid_inputs(g, 3, 30, 0, 1);
+    grid_expect(g, "3: accepted job=30 below=1\n"
+                   "2: job 2 square\n"
+                   "2: slice 2 job=2 0+1 attempt=1\n");
+}
+
 /* ---- status -------------------------------------------------------------------------------------
  */
 
@@ -430,6 +451,7 @@ main(void)
         STORY(program_is_asked_of_the_next_client),
         STORY(program_that_cannot_start_goes_elsewhere),
         STORY(program_that_starts_nowhere_is_rejected),
+        STORY(program_that_starts_nowhere_is_tried_anew_for_the_next_client),
         STORY(status_shows_workers_and_jobs),
         STORY(status_comes_in_pages),
     };
