@@ -500,14 +500,15 @@ futures_join(futures_t *self, int timeout)
     if (!session_usable(self))
         return -1;
     session_lock(self);
-    while (self->core->unended > 0) {
-        if (session_wait(self, deadline) != 0 && self->core->unended > 0) {
-            session_timed_out(self, NULL, timeout);
-            session_unlock(self);
-            return -1;
+    do {
+        while (self->core->unended > 0) {
+            if (session_wait(self, deadline) != 0 && self->core->unended > 0) {
+                session_timed_out(self, NULL, timeout);
+                session_unlock(self);
+                return -1;
+            }
         }
-    }
-    session_dispatch(self);
+    } while (session_dispatch(self) > 0 && self->core->unended > 0); /* callbacks submit more */
     session_unlock(self);
     return 0;
 }
