@@ -31,7 +31,7 @@ void scheduler_free(struct scheduler *s);     /* NULL is allowed */
 
 /* A message came from `peer`. The first one must be a HELLO that wire_decode() let pass.
  * -1 if the peer broke the protocol: it is forgotten as in scheduler_gone(), `scheduler_why()` says
- * why, and the caller counts it and ends the connection (a REFUSED for it is among the outputs).
+ * why, it is counted, and the caller ends the connection (a REFUSED for it is among the outputs).
  * Out of memory is answered to the peer as a refusal of what it asked for. */
 int scheduler_input(struct scheduler *s, uint32_t peer, const struct message *m, int64_t now);
 const char *scheduler_why(const struct scheduler *s);
