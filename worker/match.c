@@ -252,8 +252,8 @@ mean_us_x16(const struct executor *e, int64_t now)
 }
 
 /* Tasks of the slice at work that another executor may have. One that runs nothing is on its way to
- * the next, were it only that a large input is still being read: taking that away would have it sent
- * to and fro for ever. */
+ * the next, were it only that a large input is still being read: taking that away would have it
+ * sent to and fro for ever. */
 static uint32_t
 spare(const struct executor *e)
 {
