@@ -5,6 +5,7 @@
 
 #include "../net/link.h"
 #include "../proto/limits.h"
+#include "../worker/slots.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -157,7 +158,7 @@ parse_local(futures_t *s, const char *endpoint)
 
     s->kind = KIND_LOCAL;
     if (s->config.slots == 0)
-        s->config.slots = cores_usable();
+        s->config.slots = (int)slots_offered();
     if (endpoint[5] == '\0')
         return 0;
     slots = strtol(endpoint + 6, &end, 10);

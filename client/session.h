@@ -190,6 +190,4 @@ int executable_digest(struct executable *e); /* reads it all; -1 with a sentence
 void executable_part(const struct executable *e, const struct message_program_wanted *wanted,
                      struct message_program_part *part);
 
-int cores_usable(void); /* by affinity and cgroup */
-
 #endif
