@@ -13,10 +13,11 @@
 
 #include <stdint.h>
 
-#define BOARD_VERSION 1
+#define BOARD_VERSION 2
 #define BOARD_SLICES 4
 #define BOARD_RESULTS (512u << 10) /* bytes of the area of results */
 #define BOARD_PAD 16               /* records start at multiples of it */
+#define BOARD_NESTED 128
 
 struct board {
     uint32_t version;
@@ -35,9 +36,16 @@ struct board {
     _Atomic uint64_t running; /* 1 + offset of the running task, or of the last one; 0: none */
     _Atomic int64_t started;  /* when it started: microseconds of CLOCK_MONOTONIC */
 
+    /* The lease of the task for which it works now: that task itself, or one that was spawned by
+     * it, or by one of these; of a slice at work, or of a task that had been parked. 0: none.
+     * `nested` says which: "" for the task itself, else in words, "fib[3]". */
+    _Atomic uint64_t owner;
+    char nested[BOARD_NESTED];
+
     /* Written by the worker: 1 + offset of a running task whose result nobody wants, with the low
      * half of its lease in bits 32-63: task_cancelled(). */
     _Atomic uint64_t cancel;
+    _Atomic uint32_t mail; /* messages that the worker has sent: one need not look for them in vain */
 
     /* Results of the lease at work that were not yet sent: `committed` records of them in the area.
      * A record is {u32 offset, u32 outcome, u32 size, u32 run_us} and the bytes, padded to 16.

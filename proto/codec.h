@@ -28,6 +28,9 @@ struct encoder {
         Ladle__V1__Revoke revoke;
         Ladle__V1__GivenBack returned;
         Ladle__V1__Draining draining;
+        Ladle__V1__Parked parked;
+        Ladle__V1__Share share;
+        Ladle__V1__Unshare unshare;
         Ladle__V1__Results results;
         Ladle__V1__Running running;
         Ladle__V1__Progress progress;

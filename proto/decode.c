@@ -154,6 +154,7 @@ decode_hello(struct decoder *d, const Ladle__V1__Hello *in, struct message_hello
     m->labels = list(d, in->labels);
     m->names = (const char *const *)in->names;
     m->nnames = (uint32_t)in->n_names;
+    m->tasks = in->tasks;
     for (size_t i = 0; i < in->n_names && d->fault == NULL; i++)
         name(d, in->names[i]);
 }
@@ -197,6 +198,37 @@ decode_program(struct decoder *d, const Ladle__V1__Program *in, struct program *
     p->arguments = (const char *)in->arguments.data;
     p->arguments_size = (uint32_t)in->arguments.len;
     p->size = in->size;
+    if (in->environment.len > LIMIT_ENVIRONMENT)
+        fault(d, "too long an environment");
+    else if (in->environment.len > 0 && in->environment.data[in->environment.len - 1] != 0)
+        fault(d, "an environment without its last NUL");
+    p->environment = (const char *)in->environment.data;
+    p->environment_size = (uint32_t)in->environment.len;
+    p->directory = list(d, in->directory);
+}
+
+static void
+decode_shared(struct decoder *d, const Ladle__V1__Job *in, struct spec *spec)
+{
+    struct shared *shared;
+
+    if (in->n_shared > LIMIT_SHARED ||
+        (shared = region_take(d->region, in->n_shared * sizeof(*shared))) == NULL) {
+        fault(d, "too many shared constants");
+        return;
+    }
+    for (size_t i = 0; i < in->n_shared && d->fault == NULL; i++) {
+        shared[i] = (struct shared){.name = name(d, in->shared[i]->name),
+                                    .size = in->shared[i]->size,
+                                    .path = text(d, in->shared[i]->path)};
+        digest(d, in->shared[i]->digest);
+        if (d->fault == NULL)
+            memcpy(shared[i].digest, in->shared[i]->digest, sizeof(shared[i].digest));
+        if (*shared[i].name == '\0' || shared[i].size > LIMIT_PROGRAM)
+            fault(d, "a shared constant without a name, or too large");
+    }
+    spec->shared = shared;
+    spec->nshared = (uint32_t)in->n_shared;
 }
 
 static void
@@ -224,6 +256,10 @@ decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
     spec->fail_if_unknown = in->fail_if_unknown;
     spec->singles = in->singles;
     spec->seed = in->seed;
+    spec->base = in->base_index;
+    spec->apart = in->apart;
+    if (in->n_shared > 0)
+        decode_shared(d, in, spec);
 }
 
 static void
@@ -354,6 +390,7 @@ decode_worker_row(struct decoder *d, const Ladle__V1__WorkerRow *in, struct work
         .slots = in->slots,
         .busy = in->busy,
         .queued = in->queued,
+        .parked = in->parked,
         .done = in->done,
         .failed = in->failed,
         .silent_ms = in->silent_ms,
@@ -372,6 +409,7 @@ decode_job_row(struct decoder *d, const Ladle__V1__JobRow *in, struct job_row *r
         .priority = in->priority,
         .waiting = in->waiting,
         .running = in->running,
+        .parked = in->parked,
         .done = in->done,
         .failed = in->failed,
         .notice = text(d, in->notice),
@@ -461,10 +499,27 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
     case MESSAGE_NOTICE:
         m->notice.job = top->notice->job;
         m->notice.text = text(d, top->notice->text);
+        m->notice.reason =
+            top->notice->reason == (int)NOTICE_NO_WORKER ? NOTICE_NO_WORKER : NOTICE_OTHER;
         break;
     case MESSAGE_GRID:
         m->grid.workers = top->grid->workers;
         m->grid.slots = top->grid->slots;
+        m->grid.idle = top->grid->idle;
+        m->grid.grant = top->grid->grant;
+        break;
+    case MESSAGE_PARKED:
+        m->parked.lease = identifier(d, top->parked->lease);
+        m->parked.index = top->parked->index;
+        m->parked.parked = top->parked->parked;
+        break;
+    case MESSAGE_SHARE:
+        m->share.digest = digest(d, top->share->digest);
+        m->share.size = top->share->size;
+        break;
+    case MESSAGE_UNSHARE:
+        m->share.digest = digest(d, top->unshare->digest);
+        m->share.size = top->unshare->size;
         break;
     case MESSAGE_REVOKE:
         m->revoke.lease = identifier(d, top->revoke->lease);
@@ -477,6 +532,7 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
     case MESSAGE_PROGRAM_FAILED:
         m->program_failed.digest = name(d, top->program_failed->digest);
         m->program_failed.text = text(d, top->program_failed->text);
+        m->program_failed.job = top->program_failed->job;
         break;
     case MESSAGE_STATUS_WANTED:
         m->status_wanted.first_worker = top->status_wanted->first_worker;
@@ -499,6 +555,7 @@ type_of(const Ladle__V1__Message *top)
         BODY(WELCOME),      BODY(REFUSED),        BODY(BYE),           BODY(CANCEL),
         BODY(NOTICE),       BODY(GRID),           BODY(DRAINING),      BODY(PROGRAM_WANTED),
         BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
+        BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;
@@ -509,6 +566,7 @@ type_of(const Ladle__V1__Message *top)
 void
 decode_body(struct decoder *d, const Ladle__V1__Message *top, struct message *m)
 {
+    m->client = top->client;
     switch (m->type = type_of(top)) {
     case MESSAGE_NONE:
         fault(d, "a kind of message that this version does not know");

@@ -109,6 +109,7 @@ encode_hello(struct encoder *e, const struct message_hello *m)
     out->labels = list(e, m->labels);
     out->names = names;
     out->n_names = m->nnames;
+    out->tasks = m->tasks;
 }
 
 static void
@@ -127,22 +128,52 @@ encode_welcome(struct encoder *e, const struct message_welcome *m)
     out->slots = m->slots;
 }
 
+static Ladle__V1__Program *
+encode_program(struct encoder *e, const struct program *p)
+{
+    Ladle__V1__Program *out = &e->program;
+
+    assert(p->arguments_size <= LIMIT_ARGUMENTS && p->environment_size <= LIMIT_ENVIRONMENT);
+    ladle__v1__program__init(out);
+    out->digest = borrow(p->digest);
+    out->name = name(e, p->name);
+    out->machine = name(e, p->machine);
+    out->arguments = bytes(p->arguments, p->arguments_size);
+    out->size = p->size;
+    out->environment = bytes(p->environment, p->environment_size);
+    out->directory = list(e, p->directory);
+    return out;
+}
+
+static void
+encode_shared(struct encoder *e, const struct spec *spec, Ladle__V1__Job *out)
+{
+    Ladle__V1__Shared **rows = region_take(e->region, spec->nshared * sizeof(*rows));
+    Ladle__V1__Shared *row = region_take(e->region, spec->nshared * sizeof(*row));
+
+    assert(spec->nshared <= LIMIT_SHARED);
+    if (rows == NULL || row == NULL)
+        return;
+    for (uint32_t i = 0; i < spec->nshared; i++, row++) {
+        ladle__v1__shared__init(row);
+        row->name = name(e, spec->shared[i].name);
+        row->digest = borrow(spec->shared[i].digest);
+        row->size = spec->shared[i].size;
+        row->path = text(e, spec->shared[i].path);
+        rows[i] = row;
+    }
+    out->shared = rows;
+    out->n_shared = spec->nshared;
+}
+
 static void
 encode_job(struct encoder *e, const struct message_job *m)
 {
     Ladle__V1__Job *out = OPEN(e, job, job, JOB);
-    Ladle__V1__Program *program = &e->program;
     const struct spec *spec = m->spec;
 
-    assert(spec->program.arguments_size <= LIMIT_ARGUMENTS);
     assert(spec->timeout_ms >= 0 && spec->deadline_ms >= 0 && spec->cpus >= 1);
-    ladle__v1__program__init(program);
-    program->digest = borrow(spec->program.digest);
-    program->name = name(e, spec->program.name);
-    program->machine = name(e, spec->program.machine);
-    program->arguments = bytes(spec->program.arguments, spec->program.arguments_size);
-    program->size = spec->program.size;
-    out->program = program;
+    out->program = encode_program(e, &spec->program);
     out->job = m->job;
     out->function = name(e, spec->function);
     out->name = name(e, spec->name);
@@ -158,6 +189,10 @@ encode_job(struct encoder *e, const struct message_job *m)
     out->fail_if_unknown = spec->fail_if_unknown;
     out->singles = spec->singles;
     out->seed = spec->seed;
+    out->base_index = spec->base;
+    out->apart = spec->apart;
+    if (spec->nshared > 0)
+        encode_shared(e, spec, out);
 }
 
 static void
@@ -344,6 +379,7 @@ encode_worker_rows(struct encoder *e, const struct message_status *m, Ladle__V1_
         row->slots = from->slots;
         row->busy = from->busy;
         row->queued = from->queued;
+        row->parked = from->parked;
         row->done = from->done;
         row->failed = from->failed;
         row->silent_ms = from->silent_ms;
@@ -377,6 +413,7 @@ encode_job_rows(struct encoder *e, const struct message_status *m, Ladle__V1__St
         row->priority = from->priority;
         row->waiting = from->waiting;
         row->running = from->running;
+        row->parked = from->parked;
         row->done = from->done;
         row->failed = from->failed;
         row->notice = fit(e, from->notice, LIMIT_NAME, true);
@@ -434,10 +471,26 @@ encode_small(struct encoder *e, const struct message *m)
     case MESSAGE_NOTICE:
         OPEN(e, notice, notice, NOTICE)->job = m->notice.job;
         e->body.notice.text = text(e, m->notice.text);
+        e->body.notice.reason = (Ladle__V1__Reason)m->notice.reason;
         break;
     case MESSAGE_GRID:
         OPEN(e, grid, grid, GRID)->workers = m->grid.workers;
         e->body.grid.slots = m->grid.slots;
+        e->body.grid.idle = m->grid.idle;
+        e->body.grid.grant = m->grid.grant;
+        break;
+    case MESSAGE_PARKED:
+        OPEN(e, parked, parked, PARKED)->lease = m->parked.lease;
+        e->body.parked.index = m->parked.index;
+        e->body.parked.parked = m->parked.parked;
+        break;
+    case MESSAGE_SHARE:
+        OPEN(e, share, share, SHARE)->size = m->share.size;
+        e->body.share.digest = name(e, m->share.digest);
+        break;
+    case MESSAGE_UNSHARE:
+        OPEN(e, unshare, unshare, UNSHARE)->size = m->share.size;
+        e->body.unshare.digest = name(e, m->share.digest);
         break;
     case MESSAGE_PROGRAM_WANTED:
         OPEN(e, program_wanted, program_wanted, PROGRAM_WANTED)->offset = m->program_wanted.offset;
@@ -447,6 +500,7 @@ encode_small(struct encoder *e, const struct message *m)
         OPEN(e, program_failed, program_failed, PROGRAM_FAILED);
         e->body.program_failed.digest = name(e, m->program_failed.digest);
         e->body.program_failed.text = text(e, m->program_failed.text);
+        e->body.program_failed.job = m->program_failed.job;
         break;
     case MESSAGE_STATUS_WANTED:
         OPEN(e, status_wanted, status_wanted, STATUS_WANTED);
@@ -462,6 +516,7 @@ void
 encode_body(struct encoder *e, const struct message *m)
 {
     ladle__v1__message__init(&e->top);
+    e->top.client = m->client;
     switch (m->type) {
     case MESSAGE_HELLO:
         encode_hello(e, &m->hello);

@@ -22,26 +22,50 @@ need(const char *text)
     return text == NULL ? 1 : strlen(text) + 1;
 }
 
+/* Behind the spec itself; returns where the rest may go. */
+static char *
+keep_shared(struct spec *self, const struct spec *from)
+{
+    struct shared *shared = (struct shared *)(void *)(self + 1);
+    char *room = (char *)(shared + from->nshared);
+
+    for (uint32_t i = 0; i < from->nshared; i++) {
+        shared[i] = from->shared[i];
+        shared[i].name = keep(&room, from->shared[i].name);
+        shared[i].path = keep(&room, from->shared[i].path);
+    }
+    self->shared = from->nshared > 0 ? shared : NULL;
+    return room;
+}
+
 struct spec *
 spec_new(const struct spec *from)
 {
     const struct program *p = &from->program;
     struct spec *self;
+    size_t size = sizeof(*self) + from->nshared * sizeof(*from->shared);
     char *room;
 
-    self = malloc(sizeof(*self) + need(p->name) + need(p->machine) + p->arguments_size +
-                  need(from->function) + need(from->name) + need(from->needs));
-    if (self == NULL)
+    size += need(p->name) + need(p->machine) + need(p->directory) + p->arguments_size +
+            p->environment_size + need(from->function) + need(from->name) + need(from->needs);
+    for (uint32_t i = 0; i < from->nshared; i++)
+        size += need(from->shared[i].name) + need(from->shared[i].path);
+    if ((self = malloc(size)) == NULL)
         return NULL;
     memcpy(self, from, sizeof(*self));
     atomic_init(&self->refs, 1);
-    room = (char *)(self + 1);
+    room = keep_shared(self, from);
     self->program.name = keep(&room, p->name);
     self->program.machine = keep(&room, p->machine);
     self->program.arguments = room;
     if (p->arguments_size > 0)
         memcpy(room, p->arguments, p->arguments_size);
     room += p->arguments_size;
+    self->program.environment = room;
+    if (p->environment_size > 0)
+        memcpy(room, p->environment, p->environment_size);
+    room += p->environment_size;
+    self->program.directory = keep(&room, p->directory);
     self->function = keep(&room, from->function);
     self->name = keep(&room, from->name);
     self->needs = keep(&room, from->needs);
@@ -107,6 +131,9 @@ message_name(enum message_type type)
         [MESSAGE_REVOKE] = "revoke",
         [MESSAGE_RETURNED] = "returned",
         [MESSAGE_DRAINING] = "draining",
+        [MESSAGE_PARKED] = "parked",
+        [MESSAGE_SHARE] = "share",
+        [MESSAGE_UNSHARE] = "unshare",
         [MESSAGE_RESULTS] = "results",
         [MESSAGE_RUNNING] = "running",
         [MESSAGE_PROGRESS] = "progress",

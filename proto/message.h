@@ -48,7 +48,19 @@ struct program {
     const char *machine; /* "x86_64", "aarch64" ... of the ELF header; "" for any */
     const char *arguments; /* argv, each ended by NUL */
     uint32_t arguments_size;
-    uint64_t size; /* bytes of the executable */
+    uint64_t size;           /* bytes of the executable */
+    const char *environment; /* of its executors, over the worker's own: NAME=VALUE, each ended by
+                                NUL */
+    uint32_t environment_size;
+    const char *directory; /* where they work; "": one of their own, or the program's */
+};
+
+/* A constant that a job's tasks may ask for by name. */
+struct shared {
+    const char *name;
+    char digest[65]; /* SHA-256 of its bytes, hexadecimal */
+    uint64_t size;
+    const char *path; /* towards an executor: the file to map; else "" */
 };
 
 struct spec {
@@ -65,7 +77,11 @@ struct spec {
     bool once;            /* never a second attempt */
     bool fail_if_unknown; /* REJECTED rather than waiting for a worker that fits */
     bool singles;         /* the tasks were submitted one by one: each sees index 0 */
+    bool apart;           /* may be stopped or crash: not in an executor in which others wait */
     uint64_t seed;        /* of task_random */
+    uint64_t base; /* added to a task's index: what it sees, and draws its random numbers by */
+    const struct shared *shared;
+    uint32_t nshared;
     /* private */
     _Atomic unsigned refs;
 };
@@ -105,6 +121,9 @@ enum message_type {
                          started */
     MESSAGE_RETURNED, /* tasks of a lease that will not run here; nobody is to blame */
     MESSAGE_DRAINING, /* worker -> broker: no more slices, please */
+    /* executor -> worker: this task waits for others, and its slot is free; or no longer.
+     * worker -> broker: all tasks that are left of this lease do; or no longer */
+    MESSAGE_PARKED,
 
     /* executor -> worker -> broker -> client */
     MESSAGE_RESULTS,
@@ -112,6 +131,10 @@ enum message_type {
     MESSAGE_PROGRESS, /* task_progress */
     MESSAGE_PARTIAL,  /* task_emit; a column of one */
     MESSAGE_OUTPUT,   /* what a task printed; a column of one */
+
+    /* shared constants; they are fetched as programs are, by digest */
+    MESSAGE_SHARE,   /* client -> broker: it has one, for jobs to come */
+    MESSAGE_UNSHARE, /* client -> broker: no more; broker -> worker: no job needs it, drop it */
 
     /* programs: worker -> broker -> client asks, client -> broker -> worker answers */
     MESSAGE_PROGRAM_WANTED, /* from byte `offset` on, at most LIMIT_PART */
@@ -141,6 +164,7 @@ struct message_hello {
     /* worker: names of installed programs (--program); executor: functions of the program */
     const char *const *names;
     uint32_t nnames;
+    uint32_t tasks; /* executor: to be replaced after so many; 0: never */
 };
 
 struct message_welcome {
@@ -189,13 +213,19 @@ struct message_ended {
     const char *text;
 };
 
+enum notice { NOTICE_OTHER, NOTICE_NO_WORKER };
+
 struct message_notice {
     uint64_t job;
+    enum notice reason; /* what a client may have a remedy for */
     const char *text;
 };
 
 struct message_grid {
     uint32_t workers, slots;
+    /* towards clients in executors only */
+    uint32_t idle;  /* slots that have nothing to do */
+    uint64_t grant; /* bytes by which WELCOME's window has grown; it never shrinks */
 };
 
 struct message_slice {
@@ -218,6 +248,12 @@ struct message_returned {
     uint64_t first;
     uint32_t count; /* 0: nothing was left to give back */
     enum returned why;
+};
+
+struct message_parked {
+    uint64_t lease;
+    uint64_t index; /* of the task; 0 towards the broker */
+    bool parked;
 };
 
 struct message_results {
@@ -260,6 +296,11 @@ struct message_output {
     struct columns columns;
 };
 
+struct message_share { /* SHARE, UNSHARE */
+    const char *digest;
+    uint64_t size;
+};
+
 struct message_program_wanted {
     const char *digest;
     uint64_t offset;
@@ -276,6 +317,9 @@ struct message_program_part {
 struct message_program_failed {
     const char *digest; /* or the name, for one offered by name */
     const char *text;
+    /* For jobs that are like this one in arguments, environment and directory; 0: for all with the
+     * digest. */
+    uint64_t job;
 };
 
 struct message_status_wanted {
@@ -285,7 +329,8 @@ struct message_status_wanted {
 struct worker_row {
     const char *name, *host, *machine, *labels;
     uint32_t slots, busy;  /* busy: slots that have work, as far as the broker knows */
-    uint64_t queued;       /* tasks handed over and not ended */
+    uint64_t queued;       /* tasks handed over and not ended, but for these: */
+    uint64_t parked;       /* they wait for tasks of their own, and take no slot */
     uint64_t done, failed; /* tasks since it joined */
     uint64_t silent_ms;
     bool draining;
@@ -295,7 +340,7 @@ struct job_row {
     uint64_t job;
     const char *client, *function, *name;
     int32_t priority;
-    uint64_t waiting, running, done, failed;
+    uint64_t waiting, running, parked, done, failed;
     const char *notice; /* why it waits; "" */
 };
 
@@ -314,6 +359,9 @@ struct message_status {
 
 struct message {
     enum message_type type;
+    /* Between an executor, its worker and the broker: 0, or the number of the client in an executor
+     * that says this, or to which it is said. Unique in the worker's session. */
+    uint32_t client;
     union {
         struct message_hello hello;
         struct message_welcome welcome;
@@ -328,6 +376,8 @@ struct message {
         struct message_grid grid;
         struct message_slice slice;
         struct message_revoke revoke;
+        struct message_parked parked;
+        struct message_share share;
         struct message_returned returned;
         struct message_results results;
         struct message_running running;

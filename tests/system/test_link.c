@@ -199,7 +199,7 @@ meet(void)
 static void
 messages_go_both_ways(void **state)
 {
-    struct message m = {.type = MESSAGE_NOTICE, .notice = {7, "hello"}};
+    struct message m = {.type = MESSAGE_NOTICE, .notice = {7, NOTICE_OTHER, "hello"}};
 
     (void)state;
     meet();

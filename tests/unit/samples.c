@@ -9,12 +9,16 @@ static const uint32_t sizes[] = {3, 0, 300, 1};
 static const uint8_t outcomes[] = {OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_CRASHED, OUTCOME_REJECTED};
 static const char *const names[] = {"square", "cube", "h\xc3\xb6he"};
 static const struct worker_row worker_rows[] = {
-    {"node1", "host1", "x86_64", "gpu=1", 8, 7, 61, 62, 63, 64, true},
-    {"node2", "host2", "aarch64", "zone=b", 9, 6, 71, 72, 73, 74, true},
+    {"node1", "host1", "x86_64", "gpu=1", 8, 7, 61, 65, 62, 63, 64, true},
+    {"node2", "host2", "aarch64", "zone=b", 9, 6, 71, 75, 72, 73, 74, true},
 };
 static const struct job_row job_rows[] = {
-    {81, "client1", "square", "render", -4, 82, 83, 84, 85, "no worker has gpu"},
-    {91, "client2", "cube", "sweep", 5, 92, 93, 94, 95, "no worker yet"},
+    {81, "client1", "square", "render", -4, 82, 83, 86, 84, 85, "no worker has gpu"},
+    {91, "client2", "cube", "sweep", 5, 92, 93, 96, 94, 95, "no worker yet"},
+};
+static const struct shared shared[] = {
+    {"weights", DIGEST, 1234, "/cache/weights"},
+    {"d\xc3\xa4ta", DIGEST, 0, "/cache/data"},
 };
 static const struct spec spec = {
     .program = {.digest = DIGEST,
@@ -22,7 +26,10 @@ static const struct spec spec = {
                 .machine = "x86_64",
                 .arguments = "a.out\0--fast\0",
                 .arguments_size = 13,
-                .size = 123456},
+                .size = 123456,
+                .environment = "OMP_NUM_THREADS=1\0A=\0",
+                .environment_size = 21,
+                .directory = "/data/run 1"},
     .function = "square",
     .name = "render",
     .needs = "gpu=1, arch=aarch64",
@@ -36,9 +43,13 @@ static const struct spec spec = {
     .fail_if_unknown = true,
     .singles = true,
     .seed = 0xfedcba9876543210,
+    .base = 1ull << 41,
+    .apart = true,
+    .shared = shared,
+    .nshared = 2,
 };
 
-enum { COUNT = 34 };
+enum { COUNT = 37 };
 static struct message all[COUNT];
 static struct blob *data;
 static unsigned made;
@@ -89,6 +100,7 @@ add_peers(void)
         .labels = "gpu=1,zone=b",
         .names = names,
         .nnames = 3,
+        .tasks = 99,
     };
     add(MESSAGE_BEAT);
     add(MESSAGE_BYE)->text = "done\nfor today";
@@ -96,8 +108,9 @@ add_peers(void)
         2, "ladle 0.1.0", "node1-2", 0x123456789abcdef0, 2000, 6000, 32, 3, 48};
     add(MESSAGE_REFUSED)->text = "version 1 here, 7 there";
     add(MESSAGE_DRAINING)->text = "SIGTERM";
-    add(MESSAGE_NOTICE)->notice = (struct message_notice){7, "no worker has gpu=1"};
-    add(MESSAGE_GRID)->grid = (struct message_grid){3, 48};
+    add(MESSAGE_NOTICE)->notice = (struct message_notice){7, NOTICE_NO_WORKER, "no worker"};
+    add(MESSAGE_GRID)->grid = (struct message_grid){3, 48, 5, 1ull << 34};
+    all[made - 1].client = 7;
     add(MESSAGE_STATUS_WANTED)->status_wanted = (struct message_status_wanted){256, 512};
     add(MESSAGE_STATUS)->status = (struct message_status){
         "ladle 0.1.0", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, worker_rows, 2, job_rows, 2};
@@ -114,6 +127,8 @@ add_jobs(void)
     add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven()};
     add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
     add(MESSAGE_CANCEL)->range = (struct message_range){7, 1, UINT64_MAX - 1};
+    add(MESSAGE_SHARE)->share = (struct message_share){DIGEST, 1ull << 29};
+    add(MESSAGE_UNSHARE)->share = (struct message_share){DIGEST, 1234};
     add(MESSAGE_TAKEN)->taken = (struct message_taken){1ull << 33};
     add(MESSAGE_ACCEPTED)->range = (struct message_range){7, 1005, 5};
     add(MESSAGE_ENDED)->ended =
@@ -122,7 +137,7 @@ add_jobs(void)
     add(MESSAGE_PROGRAM_PART)->program_part =
         (struct message_program_part){DIGEST, 100, 177, "as asked", one()};
     add(MESSAGE_PROGRAM_FAILED)->program_failed =
-        (struct message_program_failed){DIGEST, "libm.so.7: cannot open\n"};
+        (struct message_program_failed){DIGEST, "libm.so.7: cannot open\n", 7};
 }
 
 static void
@@ -133,6 +148,7 @@ add_work(void)
     results.outcomes = outcomes;
     add(MESSAGE_SLICE)->slice = (struct message_slice){11, 7, 1000, 2, equal()};
     add(MESSAGE_SLICE)->slice = (struct message_slice){12, 7, 1005, 1, uneven()};
+    add(MESSAGE_PARKED)->parked = (struct message_parked){11, 1001, true};
     add(MESSAGE_REVOKE)->revoke = (struct message_revoke){11, 3};
     add(MESSAGE_RETURNED)->returned = (struct message_returned){11, 1003, 2, RETURNED_PROGRAM};
     add(MESSAGE_RESULTS)->results =
@@ -211,6 +227,7 @@ hello_differs(const struct message_hello *a, const struct message_hello *b)
     STRING(machine);
     STRING(labels);
     NUMBER(nnames);
+    NUMBER(tasks);
     for (uint32_t i = 0; i < a->nnames; i++)
         STRING(names[i]);
     return memcmp(a->session, b->session, sizeof(a->session)) != 0 ? "session" : NULL;
@@ -239,6 +256,8 @@ spec_differs(const struct spec *a, const struct spec *b)
     STRING(program.machine);
     NUMBER(program.arguments_size);
     NUMBER(program.size);
+    NUMBER(program.environment_size);
+    STRING(program.directory);
     STRING(function);
     STRING(name);
     STRING(needs);
@@ -252,6 +271,18 @@ spec_differs(const struct spec *a, const struct spec *b)
     NUMBER(fail_if_unknown);
     NUMBER(singles);
     NUMBER(seed);
+    NUMBER(base);
+    NUMBER(apart);
+    NUMBER(nshared);
+    for (uint32_t i = 0; i < a->nshared; i++) {
+        STRING(shared[i].name);
+        STRING(shared[i].digest);
+        STRING(shared[i].path);
+        NUMBER(shared[i].size);
+    }
+    if (a->program.environment_size > 0 &&
+        memcmp(a->program.environment, b->program.environment, a->program.environment_size) != 0)
+        return "environment";
     return memcmp(a->program.arguments, b->program.arguments, a->program.arguments_size) != 0
                ? "arguments"
                : NULL;
@@ -267,6 +298,7 @@ worker_row_differs(const struct worker_row *a, const struct worker_row *b)
     NUMBER(slots);
     NUMBER(busy);
     NUMBER(queued);
+    NUMBER(parked);
     NUMBER(done);
     NUMBER(failed);
     NUMBER(silent_ms);
@@ -284,6 +316,7 @@ job_row_differs(const struct job_row *a, const struct job_row *b)
     NUMBER(priority);
     NUMBER(waiting);
     NUMBER(running);
+    NUMBER(parked);
     NUMBER(done);
     NUMBER(failed);
     STRING(notice);
@@ -417,11 +450,24 @@ rest_differs(const struct message *a, const struct message *b)
         break;
     case MESSAGE_NOTICE:
         NUMBER(notice.job);
+        NUMBER(notice.reason);
         STRING(notice.text);
         break;
     case MESSAGE_GRID:
         NUMBER(grid.workers);
         NUMBER(grid.slots);
+        NUMBER(grid.idle);
+        NUMBER(grid.grant);
+        break;
+    case MESSAGE_PARKED:
+        NUMBER(parked.lease);
+        NUMBER(parked.index);
+        NUMBER(parked.parked);
+        break;
+    case MESSAGE_SHARE:
+    case MESSAGE_UNSHARE:
+        STRING(share.digest);
+        NUMBER(share.size);
         break;
     case MESSAGE_PROGRAM_WANTED:
         STRING(program_wanted.digest);
@@ -436,6 +482,7 @@ rest_differs(const struct message *a, const struct message *b)
     case MESSAGE_PROGRAM_FAILED:
         STRING(program_failed.digest);
         STRING(program_failed.text);
+        NUMBER(program_failed.job);
         break;
     case MESSAGE_STATUS_WANTED:
         NUMBER(status_wanted.first_worker);
@@ -455,6 +502,7 @@ message_differs(const struct message *a, const struct message *b)
     const char *d = ca != NULL && cb != NULL ? columns_differ(ca, cb) : NULL;
 
     NUMBER(type);
+    NUMBER(client);
     if (d != NULL)
         return d;
     switch (a->type) {
