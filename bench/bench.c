@@ -7,6 +7,9 @@
  *     ladle-bench ENDPOINT SLOTS sleep COUNT MS            prints "started" before it begins
  *     ladle-bench ENDPOINT SLOTS cold COUNT MS             the same, from before futures_new()
  *     ladle-bench ENDPOINT SLOTS imap COUNT                8-byte inputs
+ *     ladle-bench ENDPOINT SLOTS tree DEPTH FAN            nested maps
+ *     ladle-bench ENDPOINT SLOTS fibonacci N               nested submits
+ *     ladle-bench ENDPOINT SLOTS parked COUNT              a chain of tasks that wait
  *
  * ENDPOINT is that of futures_new(). Results are checked; figures are "name value" lines.
  */
@@ -17,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nested.h"
 #include "peers/measure.h"
 
 static double
@@ -423,6 +427,12 @@ run_command(futures_t *futures, int slots, int argc, char **argv)
         measure_naps(futures, number(argv[1]), number(argv[2]), slots);
     else if (strcmp(what, "imap") == 0 && argc == 2)
         measure_imap(futures, number(argv[1]));
+    else if (strcmp(what, "tree") == 0 && argc == 3)
+        measure_tree(futures, (uint32_t)number(argv[1]), (uint32_t)number(argv[2]));
+    else if (strcmp(what, "fibonacci") == 0 && argc == 2)
+        measure_fibonacci(futures, (uint32_t)number(argv[1]));
+    else if (strcmp(what, "parked") == 0 && argc == 2)
+        measure_parked(futures, (uint32_t)number(argv[1]));
     else
         return usage();
     return 0;

@@ -67,6 +67,11 @@ def run(command, timeout=300, started=None):
     return figures("".join(lines))
 
 
+def has_module(python, name):
+    return subprocess.run([str(python), "-c", f"import {name}"], stderr=subprocess.DEVNULL,
+                          check=False).returncode == 0
+
+
 class Daemon:
     """A process that prints a line when it is ready."""
 

@@ -1,6 +1,7 @@
 /* Every invariant that can be stated about the scheduler at rest. It walks all there is: for tests.
  */
 #include "chunks.h"
+#include "contents.h"
 #include "demands.h"
 #include "leases.h"
 
@@ -49,7 +50,7 @@ own_ranges(const struct job *j, struct owners *o, uint64_t *ready)
 }
 
 static void
-own_leases(const struct job *j, struct owners *o, uint64_t *leased)
+own_leases(const struct job *j, struct owners *o, uint64_t *leased, uint64_t *parked)
 {
     const struct chunk *c = o->chunk;
     const struct lease *l;
@@ -71,11 +72,14 @@ own_leases(const struct job *j, struct owners *o, uint64_t *leased)
         }
         REQUIRE(left == l->left && bytes == l->bytes);
         *leased += left;
+        *parked += l->parked ? left : 0;
+        REQUIRE(l->waited || !l->parked);
     }
 }
 
 static uint64_t
-check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_t *leased)
+check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_t *leased,
+            uint64_t *parked)
 {
     struct owners o = {.chunk = c, .count = calloc(c->count + 1, 1)};
     uint64_t cost = 0;
@@ -85,7 +89,7 @@ check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_
     REQUIRE(c->left == chunk_live(c, 0, c->count));
     REQUIRE(c->left > 0 || c == j->open);
     own_ranges(j, &o, ready);
-    own_leases(j, &o, leased);
+    own_leases(j, &o, leased, parked);
     for (uint32_t i = 0; i < c->count; i++) {
         bool live = chunk_live_from(c, i, i + 1) == i;
 
@@ -100,7 +104,7 @@ check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_
 static uint64_t
 check_job(const struct scheduler *s, const struct job *j)
 {
-    uint64_t ready = 0, leased = 0, cost = 0, next = 0;
+    uint64_t ready = 0, leased = 0, parked = 0, cost = 0, next = 0;
     size_t gone = 0;
 
     for (size_t i = j->chunks_at; i < j->chunks_end; i++) {
@@ -112,10 +116,10 @@ check_job(const struct scheduler *s, const struct job *j)
         if (c == NULL)
             continue;
         REQUIRE(c->first == j->chunks[i].first && c->first + c->count <= j->next);
-        cost += check_chunk(j, c, &ready, &leased);
+        cost += check_chunk(j, c, &ready, &leased, &parked);
     }
     REQUIRE(gone == j->chunks_gone);
-    REQUIRE(ready == j->ready && leased == j->leased);
+    REQUIRE(ready == j->ready && leased == j->leased && parked == j->parked);
     REQUIRE(!j->ended || ready + leased > 0);
     REQUIRE(j->queued == (ready > 0) && j->queue->key.demand == j->demand);
     REQUIRE((j->heap > 0) == (j->deadline != CLOCK_NEVER));
@@ -148,15 +152,34 @@ check_queues(const struct client *c)
     }
 }
 
+/* One whose tasks all wait may send the next, and a part of the window is always left. */
+static void
+check_grant(const struct scheduler *s, const struct client *c)
+{
+    uint64_t parked = 0;
+    const struct lease *l, *next;
+
+    HASH_ITER (hh, s->leases, l, next) {
+        if (l->parked && l->chunk->job->client == c)
+            parked += l->bytes;
+    }
+    REQUIRE(parked == c->parked && parked <= c->bytes);
+    if (c->carrier == NULL)
+        return;
+    REQUIRE(c->peer->carrier->worker == c->carrier);
+    REQUIRE(parked <= c->grant ||
+            (parked < c->bytes && parked - c->grant < s->config.client_window / 4));
+}
+
 static void
 check_clients(const struct scheduler *s)
 {
     const struct client *c;
     const struct job *j;
-    uint64_t bytes = 0, cost, njobs = 0, nclients = 0;
+    uint64_t bytes = 0, cost, njobs = 0, nclients = 0, ncarried = 0;
 
     TAILQ_FOREACH (c, &s->clients, link) {
-        uint64_t parked = 0;
+        uint64_t held = 0;
         const struct outgoing *o;
 
         cost = 0;
@@ -165,16 +188,19 @@ check_clients(const struct scheduler *s)
             cost += check_job(s, j);
             njobs++;
         }
-        STAILQ_FOREACH (o, &c->parked, link) {
-            parked += o->cost;
+        STAILQ_FOREACH (o, &c->held, link) {
+            held += o->cost;
         }
-        REQUIRE(cost == c->bytes && parked == c->parked_bytes);
+        REQUIRE(cost == c->bytes && held == c->held_bytes);
+        check_grant(s, c);
         REQUIRE(c->taken <= c->sent);
         check_queues(c);
         bytes += cost;
-        nclients++;
+        nclients += c->carrier == NULL;
+        ncarried += c->carrier != NULL;
     }
-    REQUIRE(bytes == s->bytes && njobs == s->njobs && nclients == s->nclients);
+    REQUIRE(bytes == s->bytes && njobs == s->njobs);
+    REQUIRE(nclients == s->nclients && ncarried == s->ncarried && s->idle_news <= ncarried);
 }
 
 /* ---- workers ------------------------------------------------------------------------------------
@@ -183,7 +209,7 @@ check_clients(const struct scheduler *s)
 static void
 check_worker(const struct scheduler *s, const struct worker *w)
 {
-    uint64_t bytes = 0, tasks = 0, busy = 0, items = 0;
+    uint64_t bytes = 0, tasks = 0, busy = 0, items = 0, parked = 0, fresh = 0;
     const struct lease *l;
     const struct worker *other;
     unsigned nleases = 0;
@@ -193,14 +219,24 @@ check_worker(const struct scheduler *s, const struct worker *w)
         REQUIRE(l->worker == w && lease_find((struct scheduler *)(uintptr_t)s, l->id) == l);
         REQUIRE(demand_fits(l->chunk->job->demand, w->offer) ||
                 l->chunk->job->program->failing > 0);
+        nleases++;
+        if (l->parked) {
+            parked += l->left;
+            continue;
+        }
         bytes += l->bytes;
         tasks += l->left;
         busy += l->cpus;
+        if (l->waited)
+            continue;
+        /* What goes on after a wait may be too much together; what was handed over is not. */
+        fresh += l->bytes;
         items += l->given;
-        nleases++;
     }
     REQUIRE(bytes == w->bytes && tasks == w->tasks && busy == w->busy && nleases == w->nleases);
-    REQUIRE(bytes <= w->window || (nleases == 1 && items == 1));
+    REQUIRE(parked == w->parked);
+    REQUIRE(fresh <= w->window || items == 1);
+    REQUIRE(w->idle == (w->draining || busy >= w->slots ? 0 : w->slots - busy));
     REQUIRE(w->tasks > 0 || w->work == 0);
     if (w->place != PLACE_NONE) {
         TAILQ_FOREACH (other,
@@ -237,7 +273,7 @@ void
 scheduler_check(const struct scheduler *s)
 {
     const struct worker *w;
-    uint64_t nworkers = 0, slots = 0, nleases = 0, nfree = 0;
+    uint64_t nworkers = 0, slots = 0, nleases = 0, nfree = 0, idle = 0;
 
     check_clients(s);
     TAILQ_FOREACH (w, &s->workers, link) {
@@ -245,11 +281,13 @@ scheduler_check(const struct scheduler *s)
         nleases += w->nleases;
         nworkers += !w->draining;
         nfree += w->place >= 0;
+        idle += w->idle;
         slots += w->draining ? 0 : w->slots;
     }
-    REQUIRE(nworkers == s->nworkers && slots == s->slots && nfree == s->nfree);
+    REQUIRE(nworkers == s->nworkers && slots == s->slots && nfree == s->nfree && idle == s->idle);
     REQUIRE(nleases == HASH_COUNT(s->leases));
     check_demands(s);
+    contents_check(s);
     for (size_t i = 1; i < s->ndeadlines; i++)
         REQUIRE(s->deadlines[i]->deadline >= s->deadlines[(i - 1) / 2]->deadline);
 }

@@ -1,5 +1,7 @@
 #include "clients.h"
 
+#include "carried.h"
+#include "contents.h"
 #include "endings.h"
 #include "jobs.h"
 #include "leases.h"
@@ -21,12 +23,17 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     if (c == NULL)
         return NULL;
     c->peer = p;
+    c->carrier = p->carrier != NULL ? p->carrier->worker : NULL;
     c->window = m->window > 0 ? m->window : WINDOW_RESULT;
     c->turn = s->turn;
-    STAILQ_INIT(&c->parked);
+    STAILQ_INIT(&c->held);
     TAILQ_INIT(&c->jobs);
+    LIST_INIT(&c->sources);
     TAILQ_INSERT_TAIL(&s->clients, c, link);
-    s->nclients++;
+    if (c->carrier != NULL)
+        carried_join(s, c);
+    else
+        s->nclients++;
     return c;
 }
 
@@ -65,22 +72,34 @@ void
 client_free(struct scheduler *s, struct client *c)
 {
     s->bytes -= c->bytes;
+    c->vanished = !c->left;
     while (!TAILQ_EMPTY(&c->jobs))
         abandon(s, TAILQ_FIRST(&c->jobs));
-    outbox_drop_all(&s->outbox, &c->parked);
+    outbox_drop_all(&s->outbox, &c->held);
+    contents_forget_client(s, c);
     programs_forget_client(s, c);
     TAILQ_REMOVE(&s->clients, c, link);
-    s->nclients--;
+    if (c->carrier != NULL)
+        carried_leave(s, c);
+    else
+        s->nclients--;
     free(c);
 }
 
 /* ---- results under way --------------------------------------------------------------------------
  */
 
+uint64_t
+client_backlog(const struct client *c)
+{
+    return c->carrier != NULL ? c->carrier->peer->backlog : c->peer->backlog;
+}
+
 void
 client_update(struct scheduler *s, struct client *c)
 {
-    bool paused = c->sent - c->taken + c->parked_bytes >= c->window || c->peer->backlog > c->window;
+    bool paused = c->sent - c->taken + c->held_bytes >= c->window || c->held_bytes > 0 ||
+                  client_backlog(c) > c->window;
 
     if (paused == c->paused)
         return;
@@ -93,19 +112,40 @@ client_update(struct scheduler *s, struct client *c)
 static bool
 fits(const struct client *c)
 {
-    return c->sent - c->taken < c->window;
+    return c->sent - c->taken < c->window && (c->carrier == NULL || carried_has_room(c));
+}
+
+static void
+put_out(struct scheduler *s, struct client *c, struct outgoing *o)
+{
+    c->sent += o->cost;
+    if (c->carrier != NULL)
+        c->carrier->carrying += o->cost;
+    outbox_put(&s->outbox, o);
 }
 
 void
 client_deliver(struct scheduler *s, struct client *c, struct outgoing *o, uint64_t cost)
 {
     o->cost = cost;
-    if (!STAILQ_EMPTY(&c->parked) || !fits(c)) {
-        STAILQ_INSERT_TAIL(&c->parked, o, link);
-        c->parked_bytes += cost;
+    if (!STAILQ_EMPTY(&c->held) || !fits(c)) {
+        STAILQ_INSERT_TAIL(&c->held, o, link);
+        c->held_bytes += cost;
     } else {
-        outbox_put(&s->outbox, o);
-        c->sent += cost;
+        put_out(s, c, o);
+    }
+    client_update(s, c);
+}
+
+void
+client_release(struct scheduler *s, struct client *c)
+{
+    struct outgoing *o;
+
+    while ((o = STAILQ_FIRST(&c->held)) != NULL && fits(c)) {
+        STAILQ_REMOVE_HEAD(&c->held, link);
+        c->held_bytes -= o->cost;
+        put_out(s, c, o);
     }
     client_update(s, c);
 }
@@ -113,19 +153,11 @@ client_deliver(struct scheduler *s, struct client *c, struct outgoing *o, uint64
 static void
 taken(struct scheduler *s, struct client *c, uint64_t bytes)
 {
-    struct outgoing *o;
-
     if (bytes > c->sent)
         bytes = c->sent;
     if (bytes > c->taken)
         c->taken = bytes;
-    while ((o = STAILQ_FIRST(&c->parked)) != NULL && fits(c)) {
-        STAILQ_REMOVE_HEAD(&c->parked, link);
-        c->parked_bytes -= o->cost;
-        c->sent += o->cost;
-        outbox_put(&s->outbox, o);
-    }
-    client_update(s, c);
+    client_release(s, c);
 }
 
 /* ---- messages -----------------------------------------------------------------------------------
@@ -160,7 +192,7 @@ inputs(struct scheduler *s, struct client *c, const struct message_inputs *m)
         return broke(s, "inputs of a job that is not open");
     if (m->first < j->next || m->first > UINT64_MAX - count)
         return broke(s, "inputs of tasks that were there already");
-    if (c->bytes + cost > s->config.client_window && (c->bytes > 0 || count > 1))
+    if (c->bytes + cost > s->config.client_window + c->grant && (c->bytes > c->grant || count > 1))
         return broke(s, "more inputs than the window allows");
     if (count == 0)
         return 0;
@@ -222,6 +254,11 @@ client_input(struct scheduler *s, struct client *c, const struct message *m)
         return 0;
     case MESSAGE_PROGRAM_PART:
         return program_part(s, c, &m->program_part);
+    case MESSAGE_SHARE:
+        return content_shared(s, c, &m->share);
+    case MESSAGE_UNSHARE:
+        content_unshared(s, c, m->share.digest);
+        return 0;
     default:
         return broke(s, "a message that is not for clients to send");
     }

@@ -13,6 +13,9 @@ int client_input(struct scheduler *s, struct client *c, const struct message *m)
 
 /* Put out a message that counts `cost` in the client's window, now or when that has room. */
 void client_deliver(struct scheduler *s, struct client *c, struct outgoing *o, uint64_t cost);
+/* Put out what waited for room, as far as there is some. */
+void client_release(struct scheduler *s, struct client *c);
+uint64_t client_backlog(const struct client *c); /* of the connection by which it is reached */
 /* Its window or its backlog changed. */
 void client_update(struct scheduler *s, struct client *c);
 

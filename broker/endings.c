@@ -21,7 +21,8 @@ join(struct scheduler *s, const struct job *j, uint64_t first, uint64_t count,
     struct outgoing *o = s->outbox.newest;
     struct message_ended *m;
 
-    if (o == NULL || o->m.type != MESSAGE_ENDED || o->peer != j->client->peer->id)
+    if (o == NULL || o->m.type != MESSAGE_ENDED || o->peer != j->client->peer->id ||
+        o->client != j->client->peer->number)
         return false;
     m = &o->m.ended;
     if (m->job != j->id || m->first + m->count != first || m->outcome != e->outcome ||

@@ -1,5 +1,7 @@
 #include "jobs.h"
 
+#include "carried.h"
+#include "contents.h"
 #include "deadlines.h"
 #include "demands.h"
 #include "endings.h"
@@ -199,6 +201,7 @@ job_tasks_ended(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to
     c->left -= to - from;
     s->bytes -= cost;
     j->client->bytes -= cost;
+    carried_grant(s, j->client);
     if (c->left == 0 && j->open != c)
         retire(j, c);
 }
@@ -268,7 +271,8 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
     s->bytes += cost;
     s->accepted += count;
     s->match = true;
-    if (!j->announce) {
+    /* In an executor nobody asks how far its tasks are, so that waking it for that is in vain. */
+    if (!j->announce && j->client->carrier == NULL) {
         j->announce = true;
         j->announce_at = s->now + ANNOUNCE_US;
         TAILQ_INSERT_TAIL(&s->announce, j, of_announce);
@@ -410,9 +414,10 @@ job_new(struct scheduler *s, struct client *c, uint64_t id, struct spec *spec)
     LIST_INIT(&j->knowers);
     j->spec = spec_ref(spec);
     if ((j->function = function_get(s, spec)) == NULL || program_join(s, j) != 0 ||
-        demand_join(s, j) != 0 || (spec->deadline_ms > 0 && deadlines_reserve(s) != 0) ||
-        add_to_hashes(s, j) != 0) {
+        contents_join(s, j) != 0 || demand_join(s, j) != 0 ||
+        (spec->deadline_ms > 0 && deadlines_reserve(s) != 0) || add_to_hashes(s, j) != 0) {
         demand_leave(s, j);
+        contents_leave(s, j);
         program_leave(s, j);
         function_put(s, j->function);
         spec_unref(j->spec);
@@ -466,6 +471,7 @@ job_free(struct scheduler *s, struct job *j)
     free(j->chunks);
     deadlines_remove(s, j);
     demand_leave(s, j);
+    contents_leave(s, j);
     program_leave(s, j);
     function_put(s, j->function);
     HASH_DELETE(hh, s->jobs_by_number, j);

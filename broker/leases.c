@@ -59,21 +59,84 @@ lease_find(struct scheduler *s, uint64_t id)
     return l;
 }
 
-/* The worker has `count` tasks less. */
+/* `count` tasks of it are none that its worker runs, or is going to run. */
 static void
-lessen(struct lease *l, uint32_t count, uint64_t bytes)
+unload(struct lease *l, uint32_t count, uint64_t bytes)
 {
     struct worker *w = l->worker;
 
-    assert(count <= l->left && bytes <= l->bytes);
-    l->left -= count;
-    l->bytes -= bytes;
-    l->chunk->job->leased -= count;
     w->tasks -= count;
     w->bytes -= bytes;
     w->work -= count * l->each;
     if (w->tasks == 0 || w->work < 0) /* sums of fractions drift */
         w->work = 0;
+}
+
+static void
+unpark(struct lease *l, uint32_t count, uint64_t bytes)
+{
+    struct job *j = l->chunk->job;
+
+    l->worker->parked -= count;
+    j->parked -= count;
+    j->client->parked -= bytes;
+}
+
+/* The worker has `count` tasks less. */
+static void
+lessen(struct lease *l, uint32_t count, uint64_t bytes)
+{
+    assert(count <= l->left && bytes <= l->bytes);
+    l->left -= count;
+    l->bytes -= bytes;
+    l->chunk->job->leased -= count;
+    if (l->parked)
+        unpark(l, count, bytes);
+    else
+        unload(l, count, bytes);
+}
+
+static void
+park(struct scheduler *s, struct lease *l)
+{
+    struct job *j = l->chunk->job;
+    struct worker *w = l->worker;
+
+    unload(l, l->left, l->bytes);
+    w->busy -= l->cpus;
+    w->parked += l->left;
+    w->progress = s->now;
+    j->parked += l->left;
+    j->client->parked += l->bytes;
+    l->waited = true;
+    s->match = true;
+}
+
+static void
+resume(struct scheduler *s, struct lease *l)
+{
+    struct worker *w = l->worker;
+
+    unpark(l, l->left, l->bytes);
+    if (w->tasks == 0)
+        w->progress = s->now;
+    w->busy += l->cpus;
+    w->tasks += l->left;
+    w->bytes += l->bytes;
+    w->work += l->left * l->each;
+}
+
+void
+lease_park(struct scheduler *s, struct lease *l, bool parked)
+{
+    if (parked == l->parked)
+        return;
+    if (parked)
+        park(s, l);
+    else
+        resume(s, l);
+    l->parked = parked;
+    worker_update(s, l->worker);
 }
 
 void
@@ -82,13 +145,15 @@ lease_free(struct scheduler *s, struct lease *l)
     struct worker *w = l->worker;
 
     lessen(l, l->left, l->bytes);
-    w->busy -= l->cpus;
+    if (!l->parked)
+        w->busy -= l->cpus;
     w->nleases--;
     TAILQ_REMOVE(&w->leases, l, link);
     LIST_REMOVE(l, beside);
     HASH_DELETE(hh, s->leases, l);
     if (l->range != NULL)
         range_free(s, l->range);
+    s->match = true; /* there is more room, even if its place stays the same */
     worker_update(s, w);
     free(l->holes);
     TAILQ_INSERT_HEAD(&s->unused_leases, l, link);

@@ -12,6 +12,9 @@ void lease_requeue(struct scheduler *s, struct lease *l);
 /* Nothing of it is left, or nobody cares: the lease is gone. */
 void lease_free(struct scheduler *s, struct lease *l);
 
+/* All that is left of it waits for tasks of its own, or does no longer. */
+void lease_park(struct scheduler *s, struct lease *l, bool parked);
+
 struct lease *lease_find(struct scheduler *s, uint64_t id);
 
 /* The next tasks of [from, to) of the chunk that are with the worker under this lease and have not

@@ -1,5 +1,7 @@
 #include "matching.h"
 
+#include "contents.h"
+#include "demands.h"
 #include "jobs.h"
 #include "leases.h"
 #include "peers.h"
@@ -41,7 +43,7 @@ slice_count(const struct scheduler *s, const struct worker *w, const struct job 
                          .slots = j->demand->slots / j->demand->cpus};
     uint32_t count = slicing_count(&in), most;
 
-    if (r->alone || j->spec->once)
+    if (r->alone || j->spec->once || j->function->nests)
         count = 1;
     if (r->chunk->sizes != NULL && count > LIMIT_SIZES)
         count = LIMIT_SIZES;
@@ -100,7 +102,7 @@ introduce(struct scheduler *s, struct worker *w, struct job *j)
 
     if (worker_knows(s, w, j))
         return 0;
-    if (knowledge_new(s, w, j) == NULL)
+    if (contents_held(s, w, j) != 0 || knowledge_new(s, w, j) == NULL)
         return -1;
     if ((o = peer_say(s, w->peer, MESSAGE_JOB)) == NULL)
         return -1;
@@ -164,13 +166,27 @@ hand_over(struct scheduler *s, struct worker *w, struct job *j)
     return true;
 }
 
+/* What a task submitted need not travel if there is room where it came from. */
+static struct worker *
+free_at_home(const struct job *j)
+{
+    struct worker *w = j->client->carrier;
+
+    return w != NULL && w->place >= 0 && w->slots - w->busy >= j->demand->cpus &&
+                   demand_fits(j->demand, w->offer)
+               ? w
+               : NULL;
+}
+
 /* A worker whose window is too full for a large input must not keep it from the next one. */
 static bool
 place(struct scheduler *s, struct job *j)
 {
     struct demand *d = j->demand;
-    struct worker *w = worker_free(d, NULL);
+    struct worker *w = free_at_home(j);
 
+    if (w == NULL)
+        w = worker_free(d, NULL);
     if (w != NULL)
         return hand_over(s, w, j) || ((w = worker_free(d, w)) != NULL && hand_over(s, w, j));
     return (w = worker_spare(d)) != NULL && worker_prefetches(s, w, j) && hand_over(s, w, j);

@@ -202,7 +202,10 @@ tell(struct scheduler *s, struct job *j)
     if ((o = peer_say(s, j->client->peer, MESSAGE_NOTICE)) == NULL)
         return;
     outgoing_keep(o, reason);
-    o->m.notice = (struct message_notice){.job = j->id, .text = words(reason)};
+    o->m.notice =
+        (struct message_notice){.job = j->id,
+                                .reason = s->nworkers == 0 ? NOTICE_NO_WORKER : NOTICE_OTHER,
+                                .text = words(reason)};
     outbox_put(&s->outbox, o);
 }
 

@@ -15,8 +15,9 @@
 struct outgoing {
     STAILQ_ENTRY(outgoing) link;
     uint32_t peer;
-    bool last;     /* the peer is forgotten already, and shall still get this */
-    uint64_t cost; /* of a result in its client's window */
+    uint32_t client; /* of the message */
+    bool last;       /* the peer is forgotten already, and shall still get this */
+    uint64_t cost;   /* of a result in its client's window */
     struct message m;
     struct blob *keeps[OUTGOING_KEEPS]; /* what `m` points into */
     struct spec *spec;

@@ -1,5 +1,6 @@
 #include "peers.h"
 
+#include "carried.h"
 #include "clients.h"
 #include "demands.h"
 #include "roster.h"
@@ -8,12 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct peer *
-peer_find(const struct scheduler *s, uint32_t id)
+static uint64_t
+key_of(uint32_t id, uint32_t number)
 {
+    return (uint64_t)number << 32 | id;
+}
+
+struct peer *
+peer_find(const struct scheduler *s, uint32_t id, uint32_t number)
+{
+    uint64_t key = key_of(id, number);
     struct peer *p;
 
-    HASH_FIND_BYHASHVALUE(hh, s->peers, &id, sizeof(id), hash_number(id), p);
+    HASH_FIND_BYHASHVALUE(hh, s->peers, &key, sizeof(key), hash_number(key), p);
     return p;
 }
 
@@ -29,18 +37,22 @@ peer_say(struct scheduler *s, struct peer *p, enum message_type type)
     if (o == NULL) {
         p->doomed = true;
         s->dooming = true;
+    } else {
+        o->client = p->number;
     }
     return o;
 }
 
 void
-peer_last_words(struct scheduler *s, uint32_t id, enum message_type type, const char *text)
+peer_last_words(struct scheduler *s, uint32_t id, uint32_t number, enum message_type type,
+                const char *text)
 {
     struct outgoing *o = outbox_new(&s->outbox, id, type);
     struct blob *blob;
 
     if (o == NULL)
         return;
+    o->client = number;
     blob = sentence("%s", text);
     outgoing_keep(o, blob);
     o->m.text = words(blob);
@@ -63,14 +75,14 @@ has_session(const uint8_t *session)
 }
 
 static int
-refuse(struct scheduler *s, uint32_t id)
+refuse(struct scheduler *s, uint32_t id, uint32_t number)
 {
-    peer_last_words(s, id, MESSAGE_REFUSED, s->why);
+    peer_last_words(s, id, number, MESSAGE_REFUSED, s->why);
     return -1;
 }
 
 static int
-check_hello(struct scheduler *s, const struct message_hello *m)
+check_hello(struct scheduler *s, const struct peer *carrier, const struct message_hello *m)
 {
     int64_t apart = (int64_t)m->protocol - LADLE_PROTOCOL;
 
@@ -79,6 +91,11 @@ check_hello(struct scheduler *s, const struct message_hello *m)
                  "you speak protocol %u (%.60s), this broker %u (%.60s): take versions of Ladle "
                  "that are closer together",
                  m->protocol, m->software, (unsigned)LADLE_PROTOCOL, s->config.software);
+    else if (carrier != NULL && m->role != ROLE_CLIENT)
+        snprintf(s->why, sizeof(s->why), "only clients are to be reached through a worker");
+    else if (carrier != NULL && carrier->ncarried >= CARRIED_MAX(carrier->worker->slots))
+        snprintf(s->why, sizeof(s->why), "more clients in executors than this worker may have: %u",
+                 carrier->ncarried);
     else if (m->role == ROLE_EXECUTOR)
         snprintf(s->why, sizeof(s->why), "an executor speaks with its worker, not with the broker");
     else if (m->role != ROLE_CLIENT && m->role != ROLE_WORKER && m->role != ROLE_OPERATOR)
@@ -91,12 +108,36 @@ check_hello(struct scheduler *s, const struct message_hello *m)
 }
 
 static void
+link_peer(struct scheduler *s, struct peer *p)
+{
+    if (p->carrier != NULL) {
+        LIST_INSERT_HEAD(&p->carrier->carried, p, of_carrier);
+        p->carrier->ncarried++;
+        return;
+    }
+    TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
+    TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
+}
+
+static void
+unlink_peer(struct scheduler *s, struct peer *p)
+{
+    if (p->carrier != NULL) {
+        LIST_REMOVE(p, of_carrier);
+        p->carrier->ncarried--;
+        return;
+    }
+    TAILQ_REMOVE(&s->by_heard, p, by_heard);
+    TAILQ_REMOVE(&s->by_beat, p, by_beat);
+}
+
+static void
 peer_free(struct scheduler *s, struct peer *p)
 {
+    assert(LIST_EMPTY(&p->carried));
     if (p->hh.tbl != NULL) {
         HASH_DELETE(hh, s->peers, p);
-        TAILQ_REMOVE(&s->by_heard, p, by_heard);
-        TAILQ_REMOVE(&s->by_beat, p, by_beat);
+        unlink_peer(s, p);
     }
     if (p->by_session.tbl != NULL)
         HASH_DELETE(by_session, s->peers_by_session, p);
@@ -106,32 +147,38 @@ peer_free(struct scheduler *s, struct peer *p)
 }
 
 static struct peer *
-peer_new(struct scheduler *s, uint32_t id, const struct message_hello *m)
+peer_new(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number,
+         const struct message_hello *m)
 {
     struct peer *p = calloc(1, sizeof(*p));
 
     if (p == NULL)
         return NULL;
     p->id = id;
+    p->number = number;
+    p->key = key_of(id, number);
+    p->carrier = carrier;
+    LIST_INIT(&p->carried);
     p->role = m->role;
     p->protocol = m->protocol < LADLE_PROTOCOL ? m->protocol : LADLE_PROTOCOL;
     p->heard = s->now - s->stopped;
     p->beat = s->now;
     memcpy(p->session, m->session, sizeof(p->session));
-    p->name = sentence("%.*s", LIMIT_NAME, m->name);
+    p->name = carrier == NULL ? sentence("%.*s", LIMIT_NAME, m->name)
+                              : sentence("%.*s@%.*s", LIMIT_NAME / 2, m->name, LIMIT_NAME / 2,
+                                         words(carrier->worker->name));
     p->host = sentence("%.*s", LIMIT_NAME, m->host);
     if (p->name == NULL || p->host == NULL)
         goto fail;
-    if (has_session(p->session)) {
+    if (carrier == NULL && has_session(p->session)) { /* its worker's number says who it is */
         HASH_ADD(by_session, s->peers_by_session, session, sizeof(p->session), p);
         if (p->by_session.tbl == NULL)
             goto fail;
     }
-    HASH_ADD_BYHASHVALUE(hh, s->peers, id, sizeof(p->id), hash_number(p->id), p);
+    HASH_ADD_BYHASHVALUE(hh, s->peers, key, sizeof(p->key), hash_number(p->key), p);
     if (p->hh.tbl == NULL)
         goto fail;
-    TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
-    TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
+    link_peer(s, p);
     return p;
 fail:
     peer_free(s, p);
@@ -162,42 +209,45 @@ welcome(struct scheduler *s, struct peer *p)
 
 /* The same process on another connection, or on this one: what it was is over. */
 static void
-replace(struct scheduler *s, uint32_t id, const struct message_hello *m)
+replace(struct scheduler *s, uint32_t id, uint32_t number, const struct message_hello *m)
 {
-    struct peer *old = peer_find(s, id);
+    struct peer *old = peer_find(s, id, number);
 
     if (old != NULL)
         peer_gone(s, old, "its worker started anew");
-    if (!has_session(m->session))
+    if (number != 0 || !has_session(m->session))
         return;
     HASH_FIND(by_session, s->peers_by_session, m->session, sizeof(m->session), old);
     if (old == NULL)
         return;
-    peer_last_words(s, old->id, MESSAGE_BYE, "your session said hello on another connection");
+    peer_last_words(s, old->id, 0, MESSAGE_BYE, "your session said hello on another connection");
     peer_gone(s, old, "its worker connected anew");
 }
 
 int
-peer_hello(struct scheduler *s, uint32_t id, const struct message_hello *m)
+peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number,
+           const struct message_hello *m)
 {
     struct peer *p;
 
-    if (check_hello(s, m) != 0)
-        return refuse(s, id);
-    replace(s, id, m);
-    if ((p = peer_new(s, id, m)) == NULL)
+    if (check_hello(s, carrier, m) != 0)
+        return refuse(s, id, number);
+    replace(s, id, number, m);
+    if ((p = peer_new(s, id, carrier, number, m)) == NULL)
         goto fail;
     if (p->role == ROLE_CLIENT && (p->client = client_new(s, p, m)) == NULL)
         goto fail;
     if (p->role == ROLE_WORKER && (p->worker = worker_new(s, p, m)) == NULL)
         goto fail;
     welcome(s, p);
+    if (carrier != NULL)
+        carried_tell(s, p->client);
     return 0;
 fail:
     if (p != NULL)
         peer_free(s, p);
     snprintf(s->why, sizeof(s->why), "the broker is out of memory");
-    return refuse(s, id);
+    return refuse(s, id, number);
 }
 
 /* ---- goodbye ------------------------------------------------------------------------------------
@@ -206,6 +256,8 @@ fail:
 void
 peer_gone(struct scheduler *s, struct peer *p, const char *why)
 {
+    while (!LIST_EMPTY(&p->carried)) /* first: their tasks need not run elsewhere */
+        peer_gone(s, LIST_FIRST(&p->carried), why);
     if (p->client != NULL)
         client_free(s, p->client);
     if (p->worker != NULL)
@@ -250,7 +302,7 @@ drop_silent(struct scheduler *s)
     while ((p = TAILQ_FIRST(&s->by_heard)) != NULL && p->heard + limit <= s->now - s->stopped) {
         snprintf(text, sizeof(text), "silent for %g s", (double)s->config.lost_ms / 1e3);
         s->lost += p->worker != NULL;
-        peer_last_words(s, p->id, MESSAGE_BYE, text);
+        peer_last_words(s, p->id, 0, MESSAGE_BYE, text);
         peer_gone(s, p, text);
     }
 }
@@ -261,11 +313,15 @@ drop_doomed(struct scheduler *s)
     struct peer *p, *next;
 
     s->dooming = false;
-    HASH_ITER (hh, s->peers, p, next) {
-        if (!p->doomed)
-            continue;
-        peer_last_words(s, p->id, MESSAGE_BYE, "the broker ran out of memory");
-        peer_gone(s, p, "the broker ran out of memory");
+    /* Those in executors first: with a worker others would go, perhaps the next one to look at. */
+    for (int pass = 0; pass < 2; pass++) {
+        HASH_ITER (hh, s->peers, p, next) {
+            if (!(p->doomed || (p->carrier != NULL && p->carrier->doomed)) ||
+                (p->carrier == NULL) != pass)
+                continue;
+            peer_last_words(s, p->id, p->number, MESSAGE_BYE, "the broker ran out of memory");
+            peer_gone(s, p, "the broker ran out of memory");
+        }
     }
 }
 
@@ -278,6 +334,10 @@ tell_grid(struct scheduler *s)
     s->grid_changed = false;
     s->grid_at = s->now + GRID_US;
     TAILQ_FOREACH (c, &s->clients, link) {
+        if (c->carrier != NULL) {
+            carried_tell(s, c);
+            continue;
+        }
         if ((o = peer_say(s, c->peer, MESSAGE_GRID)) == NULL)
             continue;
         o->m.grid =

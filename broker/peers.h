@@ -4,20 +4,26 @@
 
 #include "state.h"
 
-struct peer *peer_find(const struct scheduler *s, uint32_t id);
-/* 0, or -1 with s->why: the peer got a REFUSED, and is not known. */
-int peer_hello(struct scheduler *s, uint32_t id, const struct message_hello *m);
+/* `number` is message.client: 0, or that of a client in an executor of the worker that is peer
+ * `id`.
+ */
+struct peer *peer_find(const struct scheduler *s, uint32_t id, uint32_t number);
+/* `carrier` is the worker of that client; NULL. 0, or -1 with s->why: the peer got a REFUSED, and
+ * is not known. */
+int peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number,
+               const struct message_hello *m);
 /* It sent something: it lives. */
 void peer_heard(struct scheduler *s, struct peer *p);
-/* Forget it: a worker's tasks run elsewhere, `why` tells the clients of those that cannot; a
- * client's are cancelled. */
+/* Forget it, and with a worker the clients in its executors: a worker's tasks run elsewhere, `why`
+ * tells the clients of those that cannot; a client's are cancelled. */
 void peer_gone(struct scheduler *s, struct peer *p, const char *why);
 
 /* A message to it, to be put out by the caller. NULL: ENOMEM, and the next tick lets go of the
  * peer, since it would miss something. */
 struct outgoing *peer_say(struct scheduler *s, struct peer *p, enum message_type type);
 /* The last message to somebody who is not known (any more): REFUSED or BYE. */
-void peer_last_words(struct scheduler *s, uint32_t id, enum message_type type, const char *text);
+void peer_last_words(struct scheduler *s, uint32_t id, uint32_t number, enum message_type type,
+                     const char *text);
 
 void peers_tick(struct scheduler *s); /* beats, and who was silent too long */
 int64_t peers_deadline(const struct scheduler *s);

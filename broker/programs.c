@@ -1,9 +1,11 @@
 #include "programs.h"
 
+#include "contents.h"
 #include "demands.h"
 #include "jobs.h"
 #include "notices.h"
 #include "peers.h"
+#include "workers.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -56,11 +58,34 @@ programs_init(struct scheduler *s)
 /* ---- what jobs run ------------------------------------------------------------------------------
  */
 
-static void
-key_of(char *key, size_t size, const struct program *p)
+static uint64_t
+hash_bytes(uint64_t hash, const char *bytes, size_t size)
 {
-    snprintf(key, size, "%s%.*s", p->digest[0] != '\0' ? p->digest : ":", LIMIT_NAME,
-             p->digest[0] != '\0' ? "" : p->name);
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (uint8_t)bytes[i]) * 1099511628211u;
+    return (hash ^ size) * 1099511628211u;
+}
+
+/* Jobs of a program with the same arguments, environment, directory and constants: what cannot
+ * start with these, or be kept, on a worker keeps only them from it. */
+static void
+key_of(char *key, size_t size, const struct spec *spec, size_t *base_p)
+{
+    const struct program *p = &spec->program;
+    const char *directory = p->directory != NULL ? p->directory : "";
+    uint64_t hash = 14695981039346656037u;
+    int n;
+
+    n = snprintf(key, size, "%s%.*s", p->digest[0] != '\0' ? p->digest : ":", LIMIT_NAME,
+                 p->digest[0] != '\0' ? "" : p->name);
+    *base_p = (size_t)n;
+    hash = hash_bytes(hash, p->arguments, p->arguments_size);
+    hash = hash_bytes(hash, p->environment, p->environment_size);
+    hash = hash_bytes(hash, directory, strlen(directory));
+    for (uint32_t i = 0; i < spec->nshared; i++)
+        hash = hash_bytes(hash, spec->shared[i].digest, strlen(spec->shared[i].digest));
+    if (spec->nshared + p->arguments_size + p->environment_size + strlen(directory) > 0)
+        snprintf(key + n, size - (size_t)n, "+%016llx", (unsigned long long)hash);
 }
 
 static struct executable *
@@ -73,7 +98,7 @@ find(const struct scheduler *s, const char *key)
 }
 
 static struct executable *
-get(struct scheduler *s, const char *key)
+get(struct scheduler *s, const char *key, size_t base)
 {
     struct executable *p = find(s, key);
 
@@ -83,6 +108,7 @@ get(struct scheduler *s, const char *key)
         return NULL;
     TAILQ_INIT(&p->jobs);
     LIST_INIT(&p->failings);
+    p->base = base;
     if ((p->key = strdup(key)) != NULL)
         HASH_ADD_KEYPTR(hh, s->programs, p->key, strlen(p->key), p);
     if (p->hh.tbl == NULL) {
@@ -106,10 +132,11 @@ put(struct scheduler *s, struct executable *p)
 int
 program_join(struct scheduler *s, struct job *j)
 {
-    char key[LIMIT_NAME + 2];
+    char key[LIMIT_NAME + 24];
+    size_t base;
 
-    key_of(key, sizeof(key), &j->spec->program);
-    if ((j->program = get(s, key)) == NULL)
+    key_of(key, sizeof(key), j->spec, &base);
+    if ((j->program = get(s, key, base)) == NULL)
         return -1;
     j->program->refs++;
     TAILQ_INSERT_TAIL(&j->program->jobs, j, of_program);
@@ -241,25 +268,18 @@ answer_none(struct scheduler *s, struct worker *w, const char *digest, uint64_t 
     outbox_put(&s->outbox, o);
 }
 
-/* Ask the next client that has jobs of the program. False if there is none. */
+/* Ask the next client that has it. False if there is none. */
 static bool
 ask(struct scheduler *s, struct part *part)
 {
-    const struct executable *p = find(s, part->key.digest);
-    struct client *before = part->asked;
+    struct client *c = content_source(s, part->key.digest, part->asked);
     struct outgoing *o;
     struct blob *digest;
-    struct job *j;
 
-    if (p == NULL || part->tries++ >= TRIES_MAX)
+    if (c == NULL || part->tries++ >= TRIES_MAX ||
+        (o = peer_say(s, c->peer, MESSAGE_PROGRAM_WANTED)) == NULL)
         return false;
-    TAILQ_FOREACH (j, &p->jobs, of_program) {
-        if (j->client != before)
-            break;
-    }
-    if (j == NULL || (o = peer_say(s, j->client->peer, MESSAGE_PROGRAM_WANTED)) == NULL)
-        return false;
-    part->asked = j->client;
+    part->asked = c;
     digest = sentence("%s", part->key.digest);
     outgoing_keep(o, digest);
     o->m.program_wanted =
@@ -386,11 +406,7 @@ forget_parts(struct scheduler *s, const char *digest)
 {
     struct part *part, *next;
 
-    TAILQ_FOREACH (part, &s->relay->kept, link) {
-        if (strcmp(part->key.digest, digest) == 0)
-            break;
-    }
-    for (; part != NULL; part = next) {
+    for (part = TAILQ_FIRST(&s->relay->kept); part != NULL; part = next) {
         next = TAILQ_NEXT(part, link);
         if (strcmp(part->key.digest, digest) == 0)
             free_part(s, part);
@@ -430,23 +446,48 @@ program_failed(struct scheduler *s, struct worker *w, struct executable *p, cons
     if (p->failing++ == 0)
         move_jobs(s, p);
     (void)offer_join(s, w); /* ENOMEM: it is given tasks again, and says so again */
-    forget_parts(s, p->key);
     notices_recheck(s);
+}
+
+static bool
+needs(const struct executable *p, const char *digest)
+{
+    const struct job *j = TAILQ_FIRST(&p->jobs); /* they all have the same constants */
+
+    for (uint32_t i = 0; j != NULL && i < j->spec->nshared; i++) {
+        if (strcmp(j->spec->shared[i].digest, digest) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Does the worker speak of it: its digest, its NAME, or one of its constants? */
+static bool
+is_meant(const struct executable *p, const char *what)
+{
+    const char *name = p->key[0] == ':' ? p->key + 1 : p->key;
+    size_t size = p->base - (size_t)(name - p->key);
+
+    return (strncmp(name, what, size) == 0 && what[size] == '\0') || needs(p, what);
 }
 
 void
 program_failed_message(struct scheduler *s, struct worker *w,
                        const struct message_program_failed *m)
 {
-    struct executable *p = find(s, m->digest);
-    char key[LIMIT_NAME + 2];
+    struct executable *p, *next;
+    struct job *j;
 
-    if (p == NULL) { /* the NAME of one that it has itself? */
-        snprintf(key, sizeof(key), ":%.*s", LIMIT_NAME, m->digest);
-        p = find(s, key);
+    if (m->job != 0) {
+        if ((j = job_find(s, m->job)) != NULL && worker_knows(s, w, j))
+            program_failed(s, w, j->program, m->text);
+    } else {
+        HASH_ITER (hh, s->programs, p, next) {
+            if (is_meant(p, m->digest))
+                program_failed(s, w, p, m->text);
+        }
     }
-    if (p != NULL)
-        program_failed(s, w, p, m->text);
+    forget_parts(s, m->digest);
 }
 
 const struct failing *
@@ -514,7 +555,8 @@ programs_forget_client(struct scheduler *s, struct client *c)
         if (part->asked == c && !ask(s, part))
             give_up(s, part, "its client has gone");
     }
-    forget_failings(s);
+    if (c->carrier == NULL) /* they come and go all the time, and bring nothing new */
+        forget_failings(s);
 }
 
 void

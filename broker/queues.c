@@ -8,24 +8,24 @@
  */
 
 static struct level *
-level_get(struct demand *d, int64_t priority)
+level_get(struct demand *d, int64_t rank)
 {
     struct level *l;
 
-    HASH_FIND_BYHASHVALUE(hh, d->levels_by_priority, &priority, sizeof(priority),
-                          hash_number((uint64_t)priority), l);
+    HASH_FIND_BYHASHVALUE(hh, d->levels_by_rank, &rank, sizeof(rank), hash_number((uint64_t)rank),
+                          l);
     if (l != NULL) {
         l->refs++;
         return l;
     }
     if ((l = calloc(1, sizeof(*l))) == NULL)
         return NULL;
-    l->priority = priority;
+    l->rank = rank;
     l->demand = d;
     l->refs = 1;
     TAILQ_INIT(&l->queues);
-    HASH_ADD_BYHASHVALUE(hh, d->levels_by_priority, priority, sizeof(l->priority),
-                         hash_number((uint64_t)priority), l);
+    HASH_ADD_BYHASHVALUE(hh, d->levels_by_rank, rank, sizeof(l->rank), hash_number((uint64_t)rank),
+                         l);
     if (l->hh.tbl == NULL) {
         free(l);
         return NULL;
@@ -39,18 +39,20 @@ level_put(struct level *l)
     if (--l->refs > 0)
         return;
     assert(!l->linked);
-    HASH_DELETE(hh, l->demand->levels_by_priority, l);
+    HASH_DELETE(hh, l->demand->levels_by_rank, l);
     free(l);
 }
 
 struct queue *
 queue_get(struct client *c, struct demand *d, int64_t priority)
 {
+    /* What a task waits for goes before other work of the same priority: what began shall end. */
+    int64_t rank = priority * 2 + (c->carrier != NULL);
     struct queue *q, key;
 
     memset(&key, 0, sizeof(key));
     key.key.demand = d;
-    key.key.priority = priority;
+    key.key.rank = rank;
     HASH_FIND(hh, c->queues, &key.key, sizeof(key.key), q);
     if (q != NULL) {
         q->refs++;
@@ -59,11 +61,11 @@ queue_get(struct client *c, struct demand *d, int64_t priority)
     if ((q = calloc(1, sizeof(*q))) == NULL)
         return NULL;
     q->key.demand = d;
-    q->key.priority = priority;
+    q->key.rank = rank;
     q->client = c;
     q->refs = 1;
     TAILQ_INIT(&q->jobs);
-    if ((q->level = level_get(d, priority)) == NULL) {
+    if ((q->level = level_get(d, rank)) == NULL) {
         free(q);
         return NULL;
     }
@@ -107,7 +109,7 @@ link_level(struct scheduler *s, struct level *l)
         TAILQ_REMOVE(&d->levels, l, link);
     } else {
         TAILQ_FOREACH (other, &d->levels, link) {
-            if (other->priority < l->priority)
+            if (other->rank < l->rank)
                 break;
         }
         if (other != NULL)
@@ -152,11 +154,32 @@ queue_put(struct scheduler *s, struct queue *q)
     free(q);
 }
 
+/* Depth first: in a tree of tasks the newest job is the one that others wait for, and going from
+ * the oldest on would have a whole level of the tree waiting at once. */
+static void
+link_nested_job(struct queue *q, struct job *j)
+{
+    struct job *other;
+
+    TAILQ_FOREACH (other, &q->jobs, of_queue) {
+        if (other->number < j->number)
+            break;
+    }
+    if (other != NULL)
+        TAILQ_INSERT_BEFORE(other, j, of_queue);
+    else
+        TAILQ_INSERT_TAIL(&q->jobs, j, of_queue);
+}
+
 static void
 link_job(struct queue *q, struct job *j)
 {
     struct job *other = TAILQ_LAST(&q->jobs, job_list);
 
+    if (q->client->carrier != NULL) {
+        link_nested_job(q, j);
+        return;
+    }
     if (other == NULL || other->number < j->number) {
         TAILQ_INSERT_TAIL(&q->jobs, j, of_queue);
         return;
@@ -208,8 +231,8 @@ queue_next(struct scheduler *s)
         if (d->blocked == s->pass)
             continue;
         q = TAILQ_FIRST(&TAILQ_FIRST(&d->levels)->queues);
-        if (best == NULL || q->key.priority > best->key.priority ||
-            (q->key.priority == best->key.priority && q->turn < best->turn))
+        if (best == NULL || q->key.rank > best->key.rank ||
+            (q->key.rank == best->key.rank && q->turn < best->turn))
             best = q;
     }
     return best == NULL ? NULL : TAILQ_FIRST(&best->jobs);

@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include "carried.h"
 #include "clients.h"
 #include "endings.h"
 #include "jobs.h"
@@ -208,17 +209,22 @@ take_run(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t t
     }
 }
 
+/* Items [from, to) change nothing. That a cancelled task says so is no surprise. */
+static void
+count_late(struct scheduler *s, const struct columns *c, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++)
+        s->late += c->outcomes == NULL || c->outcomes[i] != OUTCOME_CANCELLED;
+}
+
 static void
 take_items(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to)
 {
-    const uint8_t *outcomes = a->m->columns.outcomes;
-
     while (from < to) {
         uint32_t live = chunk_live_from(a->chunk, a->base + from, a->base + to) - a->base;
         uint32_t end = chunk_ended_from(a->chunk, a->base + live, a->base + to) - a->base;
 
-        for (uint32_t i = from; i < live; i++) /* that a cancelled task says so is no surprise */
-            s->late += outcomes == NULL || outcomes[i] != OUTCOME_CANCELLED;
+        count_late(s, &a->m->columns, from, live);
         if (live < end)
             take_run(s, a, live, end);
         from = end;
@@ -237,6 +243,8 @@ measure(struct scheduler *s, const struct arrival *a)
     if (a->lease == NULL || m->columns.count == 0)
         return;
     w->progress = a->lease->heard = s->now;
+    if (a->lease->waited)
+        return;
     if (mean > 0) {
         ratio = (double)m->run_us / m->columns.count / mean;
         ratio = ratio < 0.25 ? 0.25 : ratio > 4 ? 4 : ratio;
@@ -253,7 +261,7 @@ late_results(struct scheduler *s, struct worker *w, const struct message_results
     uint64_t index = m->first, last = m->first + m->columns.count;
 
     if (j == NULL || !worker_knows(s, w, j)) {
-        s->late += m->columns.count;
+        count_late(s, &m->columns, 0, m->columns.count);
         return;
     }
     while (index < last) {
@@ -371,6 +379,23 @@ returned(struct scheduler *s, struct worker *w, const struct message_returned *m
     return 0;
 }
 
+/* ---- waiting for others -------------------------------------------------------------------------
+ */
+
+static void
+parked(struct scheduler *s, struct worker *w, const struct message_parked *m)
+{
+    struct lease *l = lease_of(s, w, m->lease);
+
+    if (l == NULL) /* it is over meanwhile */
+        return;
+    lease_park(s, l, m->parked);
+    if (!m->parked)
+        return;
+    l->chunk->job->function->nests = true;
+    carried_grant(s, l->chunk->job->client);
+}
+
 /* ---- passed on to the client --------------------------------------------------------------------
  */
 
@@ -404,7 +429,7 @@ pass_on_index(struct scheduler *s, struct worker *w, const struct message *m)
         return;
     j = l->chunk->job;
     /* They do not count in the window: a client that reads slowly goes without. */
-    if (j->client->peer->backlog > j->client->window ||
+    if (client_backlog(j->client) > j->client->window ||
         (o = peer_say(s, j->client->peer, m->type)) == NULL)
         return;
     o->m = *m;
@@ -459,6 +484,9 @@ worker_input(struct scheduler *s, struct worker *w, const struct message *m)
         return returned(s, w, &m->returned);
     case MESSAGE_DRAINING:
         worker_drain(s, w);
+        return 0;
+    case MESSAGE_PARKED:
+        parked(s, w, &m->parked);
         return 0;
     case MESSAGE_RUNNING:
     case MESSAGE_PROGRESS:

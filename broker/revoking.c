@@ -24,7 +24,7 @@ revocable(const struct lease *l)
 {
     const struct job *j = l->chunk->job;
 
-    return l->left > 0 && !j->client->paused && !j->spec->once;
+    return l->left > 0 && !l->parked && !j->client->paused && !j->spec->once;
 }
 
 /* What was handed over last is the least likely to have started. */

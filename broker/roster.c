@@ -1,5 +1,6 @@
 #include "roster.h"
 
+#include "contents.h"
 #include "demands.h"
 #include "endings.h"
 #include "jobs.h"
@@ -69,6 +70,7 @@ release(struct scheduler *s, struct worker *w)
 {
     offer_leave(s, w);
     programs_forget_worker(s, w);
+    contents_forget_worker(s, w);
     blob_unref(w->name);
     blob_unref(w->host);
     blob_unref(w->machine);
@@ -94,6 +96,7 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     w->progress = s->now;
     TAILQ_INIT(&w->leases);
     LIST_INIT(&w->knows);
+    LIST_INIT(&w->holds);
     w->name = unique_name(s, m);
     w->host = blob_ref(p->host);
     w->machine = sentence("%.*s", LIMIT_NAME, m->machine);

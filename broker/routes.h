@@ -17,8 +17,9 @@
 #include <uthash.h>
 
 #define ROUTING_ID 5 /* bytes of the ids that ROUTER makes up; a peer may not choose its own */
-/* What may wait for a peer: one item of the largest size, and a window of others. */
-#define OUTBOX_LIMIT ((size_t)LIMIT_DATA + WINDOW_RESULT)
+/* What may wait for a peer: one item of the largest size, and a window of others; that twice, since
+ * a worker gets inputs, and results for clients in its executors. */
+#define OUTBOX_LIMIT (2 * ((size_t)LIMIT_DATA + WINDOW_RESULT))
 
 enum route_state {
     ROUTE_OPEN,

@@ -1,4 +1,6 @@
+#include "carried.h"
 #include "clients.h"
+#include "contents.h"
 #include "endings.h"
 #include "functions.h"
 #include "jobs.h"
@@ -55,6 +57,8 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     TAILQ_INIT(&s->by_heard);
     TAILQ_INIT(&s->by_beat);
     TAILQ_INIT(&s->clients);
+    TAILQ_INIT(&s->carried);
+    TAILQ_INIT(&s->orphans);
     TAILQ_INIT(&s->workers);
     TAILQ_INIT(&s->jobs);
     TAILQ_INIT(&s->unused_ranges);
@@ -90,6 +94,7 @@ scheduler_free(struct scheduler *s)
         peer_gone(s, p, "");
     }
     functions_free(s);
+    contents_free(s);
     programs_free(s);
     outbox_clear(&s->outbox);
     while ((r = TAILQ_FIRST(&s->unused_ranges)) != NULL) {
@@ -142,6 +147,8 @@ known_input(struct scheduler *s, struct peer *p, const struct message *m)
     case MESSAGE_BEAT:
         return 0;
     case MESSAGE_BYE:
+        if (p->client != NULL)
+            p->client->left = true;
         peer_gone(s, p, "it said goodbye");
         return 0;
     case MESSAGE_STATUS_WANTED:
@@ -158,27 +165,58 @@ known_input(struct scheduler *s, struct peer *p, const struct message *m)
     return -1;
 }
 
+static void
+cut(struct scheduler *s, struct peer *p)
+{
+    s->cut++;
+    peer_last_words(s, p->id, p->number, MESSAGE_REFUSED, s->why);
+    peer_gone(s, p, "it broke the protocol");
+}
+
+/* A message of a client in an executor, which its worker passed on without looking at it: what is
+ * wrong with it is no fault of the worker's. -1: `carrier` is none. */
+static int
+carried_input(struct scheduler *s, struct peer *carrier, const struct message *m)
+{
+    struct peer *p;
+
+    if (carrier->worker == NULL) {
+        snprintf(s->why, sizeof(s->why), "only workers pass messages of other clients on");
+        return -1;
+    }
+    if (m->type == MESSAGE_HELLO) {
+        s->cut += peer_hello(s, carrier->id, carrier, m->client, &m->hello) != 0;
+        return 0;
+    }
+    if ((p = peer_find(s, carrier->id, m->client)) == NULL) {
+        if (m->type != MESSAGE_BYE)
+            peer_last_words(s, carrier->id, m->client, MESSAGE_BYE, "say hello first");
+        return 0;
+    }
+    if (known_input(s, p, m) != 0)
+        cut(s, p);
+    return 0;
+}
+
 int
 scheduler_input(struct scheduler *s, uint32_t peer, const struct message *m, int64_t now)
 {
     struct peer *p;
 
     arrive(s, now);
-    p = peer_find(s, peer);
-    if (m->type == MESSAGE_HELLO)
-        return peer_hello(s, peer, &m->hello);
+    p = peer_find(s, peer, 0);
+    if (m->type == MESSAGE_HELLO && m->client == 0)
+        return peer_hello(s, peer, NULL, 0, &m->hello);
     if (p == NULL) {
         /* One that we forgot: it starts over. */
         if (m->type != MESSAGE_BYE)
-            peer_last_words(s, peer, MESSAGE_BYE, "say hello first");
+            peer_last_words(s, peer, 0, MESSAGE_BYE, "say hello first");
         return 0;
     }
     peer_heard(s, p);
-    if (known_input(s, p, m) == 0)
+    if ((m->client != 0 ? carried_input(s, p, m) : known_input(s, p, m)) == 0)
         return 0;
-    s->cut++;
-    peer_last_words(s, peer, MESSAGE_REFUSED, s->why);
-    peer_gone(s, p, "it broke the protocol");
+    cut(s, p);
     return -1;
 }
 
@@ -194,7 +232,7 @@ scheduler_gone(struct scheduler *s, uint32_t peer, int64_t now)
     struct peer *p;
 
     arrive(s, now);
-    if ((p = peer_find(s, peer)) == NULL)
+    if ((p = peer_find(s, peer, 0)) == NULL)
         return;
     s->lost += p->worker != NULL && !p->worker->draining;
     peer_gone(s, p, "its connection ended");
@@ -203,14 +241,16 @@ scheduler_gone(struct scheduler *s, uint32_t peer, int64_t now)
 void
 scheduler_backlog(struct scheduler *s, uint32_t peer, uint64_t bytes)
 {
-    struct peer *p = peer_find(s, peer);
+    struct peer *p = peer_find(s, peer, 0);
 
     outbox_return(&s->outbox);
     if (p == NULL || p->backlog == bytes)
         return;
     p->backlog = bytes;
-    if (p->worker != NULL)
+    if (p->worker != NULL) {
         worker_update(s, p->worker);
+        carried_flush(s, p->worker);
+    }
     if (p->client != NULL)
         client_update(s, p->client);
 }
@@ -232,6 +272,7 @@ scheduler_tick(struct scheduler *s, int64_t now)
     deadlines_expire(s);
     jobs_announce(s);
     notices_tick(s);
+    contents_tick(s);
     if (s->match || s->now >= s->revoke_at) {
         match_pass(s);
         revoke_pass(s);
@@ -239,6 +280,7 @@ scheduler_tick(struct scheduler *s, int64_t now)
             s->revoke_at = s->now + STARVED_US;
         s->starved = false;
     }
+    carried_tick(s);
 }
 
 int64_t
@@ -252,6 +294,10 @@ scheduler_deadline(const struct scheduler *s)
     if (!TAILQ_EMPTY(&s->announce) && TAILQ_FIRST(&s->announce)->announce_at < deadline)
         deadline = TAILQ_FIRST(&s->announce)->announce_at;
     deadline = at < deadline ? at : deadline;
+    at = carried_deadline(s);
+    deadline = at < deadline ? at : deadline;
+    at = contents_deadline(s);
+    deadline = at < deadline ? at : deadline;
     deadline = s->revoke_at < deadline ? s->revoke_at : deadline;
     return j != NULL && j->deadline < deadline ? j->deadline : deadline;
 }
@@ -259,16 +305,32 @@ scheduler_deadline(const struct scheduler *s)
 /* ---- out ----------------------------------------------------------------------------------------
  */
 
+/* A result for a client in an executor is on its way: is there room for the next one? */
+static void
+carry(struct scheduler *s, const struct outgoing *o)
+{
+    const struct peer *carrier = peer_find(s, o->peer, 0);
+    struct worker *w = carrier != NULL ? carrier->worker : NULL;
+
+    if (w == NULL)
+        return;
+    w->carrying -= o->cost < w->carrying ? o->cost : w->carrying;
+    carried_flush(s, w);
+}
+
 bool
 scheduler_output(struct scheduler *s, uint32_t *peer, struct message *m)
 {
     struct outgoing *o;
 
     while ((o = outbox_take(&s->outbox)) != NULL) {
-        if (!o->last && peer_find(s, o->peer) == NULL)
+        if (o->client != 0 && o->cost > 0)
+            carry(s, o);
+        if (!o->last && peer_find(s, o->peer, o->client) == NULL)
             continue; /* gone meanwhile */
         *peer = o->peer;
         *m = o->m;
+        m->client = o->client;
         if (o->m.type == MESSAGE_STATUS_WANTED) {
             m->type = MESSAGE_STATUS;
             status_fill(s, &o->m.status_wanted, &m->status);

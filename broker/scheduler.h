@@ -5,7 +5,9 @@
  * threads, no protobuf. The broker's shell feeds it from a ROUTER socket, the local pool from its
  * own loop, the simulation from a virtual network.
  *
- * Peers are numbers that the caller gives to connections, never reused while known here. `now` is
+ * Peers are numbers that the caller gives to connections, never reused while known here. A worker's
+ * connection carries clients in its executors too: they are told apart by message.client, in both
+ * directions, and are the scheduler's own business. `now` is
  * in microseconds, never goes back, and need not start at 0. Not thread-safe.
  */
 #ifndef LADLE_SCHEDULER_H
@@ -32,6 +34,7 @@ void scheduler_free(struct scheduler *s);     /* NULL is allowed */
 /* A message came from `peer`. The first one must be a HELLO that wire_decode() let pass.
  * -1 if the peer broke the protocol: it is forgotten as in scheduler_gone(), `scheduler_why()` says
  * why, it is counted, and the caller ends the connection (a REFUSED for it is among the outputs).
+ * What a client in an executor breaks costs its conversation only, and is no -1.
  * Out of memory is answered to the peer as a refusal of what it asked for. */
 int scheduler_input(struct scheduler *s, uint32_t peer, const struct message *m, int64_t now);
 const char *scheduler_why(const struct scheduler *s);

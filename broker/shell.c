@@ -143,6 +143,8 @@ refuse(struct shell *s, struct route *r, const char *why, int64_t now)
 static void
 note_output(struct shell *s, struct route *r, const struct message *m, int64_t now)
 {
+    if (m->client != 0) /* of a client in an executor there: nothing that concerns the connection */
+        return;
     if (m->type == MESSAGE_WELCOME) {
         r->joined = true;
         if (!r->is_operator && may_log(s, now))
@@ -166,12 +168,12 @@ perform(struct shell *s, int64_t now)
     while (scheduler_output(s->scheduler, &number, &m)) {
         struct route *r = routes_find(&s->routes, number);
 
-        if (r == NULL || (r->state != ROUTE_OPEN && m.type != MESSAGE_REFUSED))
+        if (r == NULL || (r->state != ROUTE_OPEN && (m.type != MESSAGE_REFUSED || m.client != 0)))
             continue;
         note_output(s, r, &m, now);
         log_debug("to %s: %s", label(r), message_name(m.type));
         send_message(s, r, &m, now);
-        if (m.type == MESSAGE_REFUSED)
+        if (m.type == MESSAGE_REFUSED && m.client == 0)
             routes_condemn(&s->routes, r, now + REFUSED_US);
     }
 }
@@ -205,9 +207,9 @@ input(struct shell *s, struct route *r, zmq_msg_t *header, struct blob *data, in
         return;
     }
     log_debug("from %s: %s", label(r), message_name(m.type));
-    if (m.type == MESSAGE_HELLO)
+    if (m.type == MESSAGE_HELLO && m.client == 0)
         note_hello(r, &m.hello);
-    else if (m.type == MESSAGE_BYE)
+    else if (m.type == MESSAGE_BYE && m.client == 0)
         r->said_bye = true;
     if (scheduler_input(s->scheduler, r->number, &m, now) != 0)
         cut(s, r, scheduler_why(s->scheduler), now); /* counted there, as is its REFUSED put out */

@@ -34,6 +34,8 @@
 #define FUNCTIONS_KEPT 4096
 #define JOBS_MAX (1u << 20)  /* open jobs of one client */
 #define SLOTS_MAX (1u << 16) /* of one worker */
+/* Clients in the executors of a worker: it may have 2 * slots + 2 executors, and replaces some. */
+#define CARRIED_MAX(slots) (4 * (slots) + 16)
 
 TAILQ_HEAD(peer_list, peer);
 TAILQ_HEAD(worker_list, worker);
@@ -46,6 +48,8 @@ TAILQ_HEAD(level_list, level);
 TAILQ_HEAD(demand_list, demand);
 TAILQ_HEAD(function_list, function);
 LIST_HEAD(knowledge_list, knowledge);
+TAILQ_HEAD(source_list, source);
+LIST_HEAD(holder_list, holder);
 
 /* ---- tasks ------------------------------------------------------------------------------------
  */
@@ -90,7 +94,9 @@ struct lease {   /* one hand-over of a range to a worker */
     int64_t since;   /* handed over */
     int64_t heard;   /* last result, or `since` */
     uint32_t cpus;
-    bool revoked;             /* a REVOKE is out for it */
+    bool parked;  /* all tasks left wait for tasks of their own: it takes no slot, and no window */
+    bool waited;  /* it was parked once: its times say nothing */
+    bool revoked; /* a REVOKE is out for it */
     TAILQ_ENTRY(lease) link;  /* in worker->leases, oldest first */
     LIST_ENTRY(lease) beside; /* in chunk->leases */
     UT_hash_handle hh;
@@ -117,6 +123,7 @@ struct job {
     struct range_list ranges; /* the next to go out first */
     uint64_t next;            /* lowest index not accepted yet */
     uint64_t ready, leased;   /* tasks */
+    uint64_t parked;          /* of the leased ones */
     uint64_t done, failed, cancelled;
     bool ended;          /* JOB_END came */
     bool queued;         /* in queue->jobs */
@@ -129,6 +136,8 @@ struct job {
     size_t heap;         /* 1 + its place in s->deadlines; 0: none */
     struct blob *notice; /* the last one told; NULL */
     struct knowledge_list knowers;
+    struct source **sources; /* of its program and its constants: contents.c */
+    uint32_t nsources;
     TAILQ_ENTRY(job) link; /* s->jobs, oldest first */
     TAILQ_ENTRY(job) of_client;
     TAILQ_ENTRY(job) of_queue;
@@ -141,6 +150,7 @@ struct job {
 
 struct function { /* what is known of a function of a program; outlives its jobs for a while */
     struct estimate estimate;
+    bool nests; /* a task of it was parked: nothing should have to wait behind others */
     unsigned refs;
     TAILQ_ENTRY(function) link; /* s->functions while refs is 0, longest unused first */
     UT_hash_handle hh;
@@ -151,7 +161,13 @@ struct function { /* what is known of a function of a program; outlives its jobs
  */
 
 struct peer {
-    uint32_t id; /* first: the key of the hash */
+    uint64_t key; /* of the two below; first: the key of the hash */
+    uint32_t id;
+    uint32_t number;      /* message.client of a client in an executor; 0 */
+    struct peer *carrier; /* its worker's; NULL */
+    LIST_HEAD(, peer) carried;
+    LIST_ENTRY(peer) of_carrier;
+    unsigned ncarried;
     enum role role;
     uint32_t protocol;
     uint8_t session[16];
@@ -162,24 +178,32 @@ struct peer {
     struct blob *name, *host;
     struct client *client; /* by role; an operator has neither */
     struct worker *worker;
-    TAILQ_ENTRY(peer) by_heard, by_beat;
+    TAILQ_ENTRY(peer) by_heard, by_beat; /* unless it has a carrier, with which it lives */
     UT_hash_handle hh, by_session;
 };
 
 struct client {
     struct peer *peer;
-    uint64_t window;             /* bytes of results that may be unacknowledged */
-    uint64_t sent, taken;        /* bytes of results since the session began */
-    uint64_t bytes;              /* of inputs that have not ended */
-    struct outgoing_list parked; /* results over the window */
-    uint64_t parked_bytes;
+    struct worker *carrier;    /* it is in an executor of this one; NULL */
+    uint64_t window;           /* bytes of results that may be unacknowledged */
+    uint64_t sent, taken;      /* bytes of results since the session began */
+    uint64_t bytes;            /* of inputs that have not ended */
+    uint64_t parked;           /* of these, of tasks that are parked */
+    uint64_t grant;            /* added to the window of inputs: the most that was parked */
+    struct outgoing_list held; /* results over the window */
+    uint64_t held_bytes;
     bool paused;   /* its queues are out of their demands */
     uint64_t turn; /* when it was served last */
     unsigned njobs;
     struct job_list jobs;
     struct job *jobs_by_id;
     struct queue *queues;
+    LIST_HEAD(, source) sources; /* what it has: contents.c */
+    unsigned nshared;            /* of these, that it said to share */
+    bool left;                   /* it said goodbye */
+    bool vanished;               /* it goes without */
     TAILQ_ENTRY(client) link;
+    TAILQ_ENTRY(client) of_carried; /* s->carried, if it has a carrier */
 };
 
 struct knowledge { /* this worker was sent this job */
@@ -199,11 +223,16 @@ struct worker {
     struct blob *name, *host, *machine, *labels, *names;
     uint32_t slots;
     uint64_t window;
-    uint64_t bytes; /* of leases */
-    uint64_t busy;  /* slots' worth of leases: cpus of each */
-    uint64_t tasks; /* of leases, that have not ended */
-    double work;    /* us that those are expected to run */
-    double speed;   /* time per task here, relative to the mean: 1 */
+    /* of leases that are not parked */
+    uint64_t bytes;
+    uint64_t busy;     /* slots' worth of them: cpus of each */
+    uint64_t tasks;    /* that have not ended */
+    double work;       /* us that those are expected to run */
+    uint64_t parked;   /* tasks of those that are */
+    uint64_t idle;     /* slots that it adds to s->idle */
+    uint64_t carrying; /* bytes of results in the outbox for clients in its executors */
+    bool holding;      /* one of these has results that its connection had no room for */
+    double speed;      /* time per task here, relative to the mean: 1 */
     unsigned nleases;
     unsigned namesakes; /* hint for the next suffix */
     bool draining;
@@ -216,6 +245,7 @@ struct worker {
     struct knowledge_list knows;
     struct job *known; /* the last one looked up */
     struct failing *failing;
+    struct holder_list holds; /* constants that it may keep: contents.c */
     int place;                /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
     int load;                 /* index of the bucket in s->loaded; -1 */
     TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
@@ -254,11 +284,11 @@ struct offer { /* workers that have the same to offer */
 struct queue { /* a client's jobs of one demand and priority */
     struct {
         struct demand *demand;
-        int64_t priority;
+        int64_t rank;
     } key;
     struct client *client;
     struct level *level;
-    struct job_list jobs; /* with ready tasks, oldest first */
+    struct job_list jobs; /* with ready tasks, in the order in which they are served */
     unsigned refs;        /* jobs that belong here */
     bool linked;          /* in level->queues */
     uint64_t turn;        /* when it was served last */
@@ -267,13 +297,13 @@ struct queue { /* a client's jobs of one demand and priority */
 };
 
 struct level {
-    int64_t priority; /* first: the key */
+    int64_t rank; /* by priority, and who asks: larger first. First: the key */
     struct demand *demand;
     struct queue_list queues; /* whose turn it is first */
     unsigned refs;
     bool linked;
     TAILQ_ENTRY(level) link; /* demand->levels, highest first */
-    UT_hash_handle hh;       /* demand->levels_by_priority */
+    UT_hash_handle hh;       /* demand->levels_by_rank */
 };
 
 struct demand { /* jobs that ask for the same */
@@ -291,14 +321,17 @@ struct demand { /* jobs that ask for the same */
     bool active;             /* in s->active: has linked levels */
     uint64_t blocked;        /* the pass in which it turned out that nobody has room */
     struct level_list levels;
-    struct level *levels_by_priority;
+    struct level *levels_by_rank;
     TAILQ_ENTRY(demand) link;
     UT_hash_handle hh;
 };
 
-struct executable { /* a program that jobs run */
-    char *key;      /* digest, or ":" and name */
-    unsigned refs;  /* jobs, failings */
+struct executable { /* a program that jobs run, with how it is started and what they share */
+    /* Digest, or ":" and name: `base` bytes; and what tells its arguments, environment, directory
+     * and constants from others', if any. */
+    char *key;
+    size_t base;
+    unsigned refs; /* jobs, failings */
     unsigned failing;
     LIST_HEAD(, failing) failings;
     struct job_list jobs;
@@ -319,10 +352,13 @@ struct scheduler {
     struct peer *peers, *peers_by_session;
     struct peer_list by_heard, by_beat;
     struct client_list clients;
+    struct client_list carried; /* those in executors; the next to be told of idle slots first */
     struct worker_list workers;
     struct worker *workers_by_name;
     uint64_t nworkers, nclients, slots;
-    uint64_t nfree; /* workers with free slots */
+    uint64_t ncarried; /* not counted in nclients */
+    uint64_t nfree;    /* workers with free slots */
+    uint64_t idle;     /* slots without a lease */
     uint64_t next_worker, next_job, next_lease;
 
     struct job_list jobs;
@@ -334,6 +370,10 @@ struct scheduler {
     struct function_list functions;
     unsigned nfunctions; /* unused ones */
     struct executable *programs;
+    struct content *contents; /* by digest */
+    struct source *sources;
+    struct holder *holders;
+    TAILQ_HEAD(, content) orphans; /* longest without a client first */
     struct demand *demands;
     struct demand_list active;
     struct offer *offers;
@@ -355,8 +395,12 @@ struct scheduler {
     bool starved; /* there was no memory to hand something over */
     bool dooming; /* some peer is doomed */
     bool grid_changed;
-    int64_t grid_at;   /* not before */
-    int64_t revoke_at; /* look again for something to revoke; CLOCK_NEVER */
+    int64_t grid_at;     /* not before */
+    int64_t revoke_at;   /* look again for something to revoke; CLOCK_NEVER */
+    uint64_t idle_least; /* since they were last told of idle slots */
+    bool idle_told;      /* that there are some */
+    uint64_t idle_news;  /* clients in executors that are still to be told */
+    int64_t idle_at;     /* not before */
 
     /* for STATUS, since the start */
     uint64_t accepted, done, failed, cancelled, retries, late, lost, cut, bytes;

@@ -81,6 +81,15 @@ update_load(struct scheduler *s, struct worker *w)
     s->loaded_mask |= 1u << load;
 }
 
+static void
+update_idle(struct scheduler *s, struct worker *w)
+{
+    uint64_t idle = w->draining || w->busy >= w->slots ? 0 : w->slots - w->busy;
+
+    s->idle += idle - w->idle;
+    w->idle = idle;
+}
+
 void
 worker_update(struct scheduler *s, struct worker *w)
 {
@@ -88,6 +97,7 @@ worker_update(struct scheduler *s, struct worker *w)
 
     if (w->offer == NULL)
         return;
+    update_idle(s, w);
     place = place_of(s, w);
     update_load(s, w);
     if (place == w->place)
@@ -196,7 +206,8 @@ worker_prefetches(const struct scheduler *s, const struct worker *w, const struc
     /* Else a task of several slots would wait for ever behind those of one. */
     if (j->demand->cpus > 1 && w->busy <= w->slots && w->busy > w->slots - j->demand->cpus)
         return true;
-    return !j->spec->once && prefetch_allowed(&in);
+    /* One that waits for others is not over soon, whatever its function's mean says. */
+    return !j->spec->once && !f->nests && prefetch_allowed(&in);
 }
 
 double

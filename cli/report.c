@@ -52,21 +52,22 @@ number(uint64_t n)
 static json_t *
 worker(const struct worker_row *w)
 {
-    return json_pack("{so so so so so so so so so so sb}", "name", string(w->name), "host",
+    return json_pack("{so so so so so so so so so so so sb}", "name", string(w->name), "host",
                      string(w->host), "machine", string(w->machine), "labels", string(w->labels),
                      "slots", number(w->slots), "busy", number(w->busy), "queued",
-                     number(w->queued), "done", number(w->done), "failed", number(w->failed),
-                     "silent_ms", number(w->silent_ms), "draining", w->draining);
+                     number(w->queued), "parked", number(w->parked), "done", number(w->done),
+                     "failed", number(w->failed), "silent_ms", number(w->silent_ms), "draining",
+                     w->draining);
 }
 
 static json_t *
 job(const struct job_row *j)
 {
-    return json_pack("{so so so so sI so so so so so}", "job", number(j->job), "client",
+    return json_pack("{so so so so sI so so so so so so}", "job", number(j->job), "client",
                      string(j->client), "function", string(j->function), "name", string(j->name),
                      "priority", (json_int_t)j->priority, "waiting", number(j->waiting), "running",
-                     number(j->running), "done", number(j->done), "failed", number(j->failed),
-                     "notice", string(j->notice));
+                     number(j->running), "parked", number(j->parked), "done", number(j->done),
+                     "failed", number(j->failed), "notice", string(j->notice));
 }
 
 static json_t *

@@ -5,6 +5,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ struct options {
     int timeout;
 };
 
+enum { JOBS_SHOWN = 100 }; /* oldest first; tasks that wait for others may have one each */
 enum { OPTION_JSON = 256, OPTION_TIMEOUT };
 
 static const struct argp_option options[] = {
@@ -61,24 +63,18 @@ struct column {
 };
 
 static const struct column worker_columns[] = {
-    {"WORKER", "name", false},   {"HOST", "host", false},    {"MACHINE", "machine", false},
-    {"SLOTS", "slots", true},    {"BUSY", "busy", true},     {"QUEUED", "queued", true},
-    {"DONE", "done", true},      {"FAILED", "failed", true}, {"SEEN", "silent_ms", true},
-    {"LABELS", "labels", false}, {"", "draining", false},    {NULL, NULL, false},
+    {"WORKER", "name", false},   {"HOST", "host", false},     {"MACHINE", "machine", false},
+    {"SLOTS", "slots", true},    {"BUSY", "busy", true},      {"QUEUED", "queued", true},
+    {"PARKED", "parked", true},  {"DONE", "done", true},      {"FAILED", "failed", true},
+    {"SEEN", "silent_ms", true}, {"LABELS", "labels", false}, {"", "draining", false},
+    {NULL, NULL, false},
 };
 
 static const struct column job_columns[] = {
-    {"JOB", "job", true},
-    {"CLIENT", "client", false},
-    {"FUNCTION", "function", false},
-    {"NAME", "name", false},
-    {"PRIORITY", "priority", true},
-    {"WAITING", "waiting", true},
-    {"RUNNING", "running", true},
-    {"DONE", "done", true},
-    {"FAILED", "failed", true},
-    {"NOTICE", "notice", false},
-    {NULL, NULL, false},
+    {"JOB", "job", true},         {"CLIENT", "client", false},    {"FUNCTION", "function", false},
+    {"NAME", "name", false},      {"PRIORITY", "priority", true}, {"WAITING", "waiting", true},
+    {"RUNNING", "running", true}, {"PARKED", "parked", true},     {"DONE", "done", true},
+    {"FAILED", "failed", true},   {"NOTICE", "notice", false},    {NULL, NULL, false},
 };
 
 static const char *
@@ -109,17 +105,16 @@ print_cell(const char *text, const struct column *c, int width)
 }
 
 static void
-print_table(const json_t *rows, const struct column *columns)
+print_table(const json_t *rows, const struct column *columns, size_t most)
 {
+    size_t count = json_array_size(rows), shown = count <= most ? count : most;
     char text[32];
     int widths[16];
-    const json_t *row;
-    size_t i;
 
     for (int c = 0; columns[c].title != NULL; c++) {
         widths[c] = (int)strlen(columns[c].title);
-        json_array_foreach(rows, i, row)
-        {
+        for (size_t i = 0; i < shown; i++) {
+            const json_t *row = json_array_get(rows, i);
             int width = (int)strlen(cell(row, &columns[c], text, sizeof(text)));
 
             if (width > widths[c])
@@ -130,8 +125,9 @@ print_table(const json_t *rows, const struct column *columns)
     for (int c = 0; columns[c].title != NULL; c++)
         print_cell(columns[c].title, &columns[c], widths[c]);
     putchar('\n');
-    json_array_foreach(rows, i, row)
-    {
+    for (size_t i = 0; i < shown; i++) {
+        const json_t *row = json_array_get(rows, i);
+
         for (int c = 0; columns[c].title != NULL; c++)
             print_cell(cell(row, &columns[c], text, sizeof(text)), &columns[c], widths[c]);
         putchar('\n');
@@ -178,12 +174,14 @@ print_tables(const json_t *report)
            fact(report, "retries"), fact(report, "late_results"), fact(report, "workers_lost"),
            fact(report, "peers_cut"));
     if (json_array_size(workers) > 0)
-        print_table(workers, worker_columns);
+        print_table(workers, worker_columns, SIZE_MAX);
     else
         printf("\nNo workers. Start one on each node: ladle-worker --broker %s\n",
                json_string_value(json_object_get(report, "endpoint")));
     if (json_array_size(jobs) > 0)
-        print_table(jobs, job_columns);
+        print_table(jobs, job_columns, JOBS_SHOWN);
+    if (json_array_size(jobs) > JOBS_SHOWN)
+        printf("and %zu more: --json shows all of them\n", json_array_size(jobs) - JOBS_SHOWN);
 }
 
 static int

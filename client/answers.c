@@ -47,14 +47,15 @@ core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
 static bool
 partial_wanted(const struct job *j, uint64_t index)
 {
+    const struct watcher *w;
     const struct chunk *c;
-    uint64_t offset;
 
     if (j->partials || (c = job_chunk(j, index)) == NULL || c->first > index)
         return j->partials;
-    offset = index - c->first;
-    return offset < c->watchers_room && c->watchers[offset] != NULL &&
-           c->watchers[offset]->partials;
+    for (w = chunk_watchers(c, (uint32_t)(index - c->first)); w != NULL; w = w->next)
+        if (w->partials)
+            return true;
+    return false;
 }
 
 static int
@@ -154,7 +155,10 @@ input_ended(struct core *core, const struct message_ended *m)
         return 0;
     forget_notice(core, j);
     e.worker = core_intern(core, m->worker);
-    if (m->text != NULL && (e.text = blob_copy(m->text, strlen(m->text))) == NULL)
+    e.text = m->outcome == OUTCOME_TIMED_OUT && j->spec->deadline_ms > 0 ? core_deadline_text(j)
+             : m->text != NULL ? blob_copy(m->text, strlen(m->text))
+                               : NULL;
+    if (m->text != NULL && e.text == NULL)
         return -1;
     failed = core_end_range(core, j, m->first, m->count, &e, true);
     blob_unref(e.text);
@@ -249,12 +253,14 @@ input_welcome(struct core *core, const struct message_welcome *m)
     core->welcome = true;
     core->instance = m->instance;
     core->window = m->window;
+    core->grant = 0;
     core->workers = m->workers;
     core->slots = m->slots;
     core->under_way = 0;
     core->received = core->taken = 0;
     core->news = true;
     core->wants_output = true;
+    core_shares_welcome(core);
     while ((x = TAILQ_FIRST(&core->cancels)) != NULL) {
         TAILQ_REMOVE(&core->cancels, x, link);
         free(x);
@@ -285,6 +291,10 @@ input_grid(struct core *core, const struct message_grid *m)
     core->workers = m->workers;
     core->slots = m->slots;
     core->news = true;
+    if (m->grant > core->grant) {
+        core->grant = m->grant;
+        core->wants_output = true;
+    }
 }
 
 static void

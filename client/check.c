@@ -35,7 +35,7 @@ check_chunk(const struct chunk *c)
     uint32_t ended = 0, unsettled = 0;
     uint64_t cost = 0;
 
-    assert(c->sent <= c->count && c->count <= c->room && c->handles <= c->count);
+    assert(c->sent <= c->count && c->count <= c->room);
     for (uint32_t i = 0; i < c->count; i++) {
         bool settled = c->state[i] & STATE_SETTLED;
 

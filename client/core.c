@@ -50,6 +50,7 @@ core_new(void)
     TAILQ_INIT(&core->ready);
     TAILQ_INIT(&core->due);
     TAILQ_INIT(&core->cancels);
+    TAILQ_INIT(&core->shares);
     TAILQ_INIT(&core->woken);
     TAILQ_INIT(&core->partials);
     TAILQ_INIT(&core->unclaimed);
@@ -73,7 +74,7 @@ has_inputs_to_send(const struct core *core, const struct job *j)
 {
     uint64_t few = 2 * (uint64_t)core->slots;
 
-    if (j->cursor == j->total)
+    if (j->local || j->cursor == j->total)
         return false;
     if (j->open == NULL || j->cursor < j->open->first)
         return true;
@@ -124,6 +125,7 @@ free_job(struct core *core, struct job *j)
     if (j->deadline != CLOCK_NEVER)
         TAILQ_REMOVE(&core->due, j, due);
     HASH_DEL(core->jobs, j);
+    core_shares_leave(core, j);
     while (j->head < j->ntable) {
         struct chunk *c = j->table[j->head].chunk;
 
@@ -205,8 +207,10 @@ core_job(struct core *core, const struct spec *spec, int64_t now)
     j->refs = 1;
     j->deadline = CLOCK_NEVER;
     TAILQ_INIT(&j->arrived);
-    HASH_ADD(hh, core->jobs, number, sizeof(j->number), j);
+    if (core_shares_join(core, j) == 0)
+        HASH_ADD(hh, core->jobs, number, sizeof(j->number), j);
     if (j->hh.tbl == NULL) {
+        core_shares_leave(core, j);
         spec_unref(j->spec);
         free(j);
         return NULL;
@@ -302,6 +306,8 @@ core_close(struct core *core, struct job *j)
     close_chunk(core, j);
     j->refs--;
     j->closed = true;
+    if (j->ended == j->total)
+        core_shares_leave(core, j);
     core_look_at(core, j);
     job_maybe_free(core, j);
 }
@@ -375,7 +381,7 @@ announce(struct core *core, struct job *j, struct message *m, int64_t now)
         /* What is left of it: the broker counts from now. */
         struct spec left = *j->spec;
 
-        left.deadline_ms = j->deadline - now > 1000 ? (j->deadline - now) / 1000 : 1;
+        left.deadline_ms = j->deadline > now ? (j->deadline - now + 999) / 1000 : 1;
         if ((core->shown = spec_new(&left)) != NULL)
             spec = core->shown;
     }
@@ -387,10 +393,11 @@ announce(struct core *core, struct job *j, struct message *m, int64_t now)
 static uint32_t
 fit_window(const struct core *core, const struct chunk *c, uint32_t count, size_t *bytes_p)
 {
-    uint64_t room = core->window > core->under_way ? core->window - core->under_way : 0;
-    uint64_t cost = 0;
+    uint64_t room = core->window + core->grant, cost = 0;
+    bool all_wait = core->under_way <= core->grant; /* for others of ours, perhaps for these */
     uint32_t n = 0;
 
+    room = room > core->under_way ? room - core->under_way : 0;
     if (c->sizes == NULL) {
         uint64_t fit = room / (c->size + TASK_COST);
 
@@ -402,10 +409,10 @@ fit_window(const struct core *core, const struct chunk *c, uint32_t count, size_
     }
     /* Crumbs make small slices: rather wait for more room. One task that is too large goes alone.
      */
-    if (core->under_way == 0 && n == 0) {
+    if (all_wait && n == 0) {
         n = 1;
         cost = chunk_size(c, c->sent) + TASK_COST;
-    } else if (n < count && cost < core->window / 4 && core->under_way > 0) {
+    } else if (n < count && cost < core->window / 4 && !all_wait) {
         return 0;
     }
     *bytes_p = cost - (uint64_t)n * TASK_COST;
@@ -505,6 +512,8 @@ core_output(struct core *core, struct message *m, int64_t now)
         free(x);
         return true;
     }
+    if (core_shares_output(core, m))
+        return true;
     if (core->received - core->taken >= TAKEN_STEP) {
         core->taken = core->received;
         *m = (struct message){.type = MESSAGE_TAKEN, .taken = {.bytes = core->taken}};

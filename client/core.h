@@ -32,10 +32,22 @@ struct cancel {
 };
 TAILQ_HEAD(cancel_list, cancel);
 
+/* A constant that this client has for tasks; embedded in whoever has its bytes. */
+struct share {
+    TAILQ_ENTRY(share) link; /* in core->shares */
+    char digest[65];
+    uint64_t size;
+    bool offered;  /* to jobs to come */
+    bool told;     /* the broker knows it as offered */
+    uint32_t jobs; /* that may ask for it and have not ended */
+};
+TAILQ_HEAD(share_list, share);
+
 struct core {
     bool welcome; /* the broker knows us */
     uint64_t instance;
-    uint64_t window; /* bytes that may be under way */
+    uint64_t window; /* bytes that may be under way, */
+    uint64_t grant;  /* and so many more: of tasks that wait for others of ours */
     uint32_t workers, slots;
 
     struct job *jobs; /* by number */
@@ -43,6 +55,8 @@ struct core {
     struct job_list ready; /* have something to send; larger priority first */
     struct job_list due;   /* have a deadline; earliest first */
     struct cancel_list cancels;
+    struct share_list shares;
+    bool shares_changed; /* there may be something to tell about them */
 
     uint64_t unended;   /* tasks */
     uint64_t under_way; /* bytes of tasks at the broker, TASK_COST each included */
@@ -92,12 +106,23 @@ void core_cancel(struct core *core, struct job *j, uint64_t first, uint64_t coun
  * told. */
 void core_end_all(struct core *core, enum outcome outcome, const char *text, bool tell);
 
+/* A constant that jobs from now on may have in their spec. It stays the caller's, and in the core
+ * until core_share_unneeded(). */
+void core_share(struct core *core, struct share *x);
+/* No longer for jobs to come, or again. */
+void core_offer(struct core *core, struct share *x, bool offered);
+struct share *core_share_find(const struct core *core, const char *digest);
+/* One that is not offered, and that no job needs any more: forgotten here. NULL: there is none.
+ * core->news is set when there may be one. */
+struct share *core_share_unneeded(struct core *core);
+
 /* A message of the broker. -1 with ENOMEM: it was not understood in full, and may be given again.
  */
 int core_input(struct core *core, const struct message *m, int64_t now);
 /* The next message to the broker, borrowed until the next call of any core_ function. */
 bool core_output(struct core *core, struct message *m, int64_t now);
 void core_tick(struct core *core, int64_t now);
+struct blob *core_deadline_text(const struct job *j); /* NULL: ENOMEM */
 int64_t core_deadline(const struct core *core);
 /* The connection is gone: there is nothing to send until the next WELCOME. */
 void core_gone(struct core *core);
@@ -107,7 +132,11 @@ void core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
 struct partial *core_partial(struct core *core); /* now the caller's; NULL: no more */
 void partial_free(struct partial *p);
 
-/* Shared by core.c, ends.c and answers.c. */
+/* Shared by core.c, ends.c, answers.c and shares.c. */
+int core_shares_join(struct core *core, struct job *j); /* -1: ENOMEM */
+void core_shares_leave(struct core *core, struct job *j);
+void core_shares_welcome(struct core *core);
+bool core_shares_output(struct core *core, struct message *m);
 struct job *core_find(const struct core *core, uint64_t number);
 const char *core_intern(struct core *core, const char *name);
 void core_look_at(struct core *core, struct job *j); /* has it something to send? */

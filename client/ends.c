@@ -37,12 +37,12 @@ static void
 wake(struct core *core, struct chunk *c, uint32_t from, uint32_t count)
 {
     for (uint32_t i = from; i < from + count && i < c->watchers_room; i++) {
-        struct watcher *w = c->watchers[i];
-
-        if (w == NULL || w->queued)
-            continue;
-        w->queued = true;
-        TAILQ_INSERT_TAIL(&core->woken, w, link);
+        for (struct watcher *w = c->watchers[i]; w != NULL; w = w->next) {
+            if (w->queued)
+                continue;
+            w->queued = true;
+            TAILQ_INSERT_TAIL(&core->woken, w, link);
+        }
     }
 }
 
@@ -75,6 +75,8 @@ finish(struct core *core, struct chunk *c, uint32_t from, uint32_t count, enum o
     }
     wake(core, c, from, count);
     core->news = true;
+    if (j->nshares > 0 && j->closed && j->ended == j->total)
+        core_shares_leave(core, j);
 }
 
 static uint32_t
@@ -235,6 +237,17 @@ core_end_all(struct core *core, enum outcome outcome, const char *text, bool tel
     blob_unref(e.text);
 }
 
+/* In the client's words: the broker was told only what was left of it. */
+struct blob *
+core_deadline_text(const struct job *j)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "it had not ended by its deadline of %g s",
+             (double)j->spec->deadline_ms / 1e3);
+    return text_blob(text);
+}
+
 void
 core_tick(struct core *core, int64_t now)
 {
@@ -242,14 +255,11 @@ core_tick(struct core *core, int64_t now)
 
     while ((j = TAILQ_FIRST(&core->due)) != NULL && j->deadline + DEADLINE_GRACE <= now) {
         struct ending e = {.outcome = OUTCOME_TIMED_OUT, .worker = ""};
-        char text[80];
 
         TAILQ_REMOVE(&core->due, j, due);
         j->deadline = CLOCK_NEVER;
         j->expired = true;
-        snprintf(text, sizeof(text), "had not ended by its deadline of %lld ms",
-                 (long long)j->spec->deadline_ms);
-        e.text = text_blob(text);
+        e.text = core_deadline_text(j);
         cancel_under_way(core, j, 0, j->total);
         (void)core_end_range(core, j, 0, j->total, &e, false);
         blob_unref(e.text);

@@ -439,6 +439,12 @@ free_extras(futures_t *s, struct extras *x)
 }
 
 void
+future_drop_extras(struct future *f)
+{
+    free_extras(f->session, f->extras);
+}
+
+void
 future_destroy(future_t **self_p)
 {
     int error = errno;
@@ -456,10 +462,10 @@ future_destroy(future_t **self_p)
     s = f->session;
     c = f->chunk;
     if (f->extras != NULL) {
-        chunk_unwatch(c, f->offset);
+        chunk_unwatch(c, f->offset, &f->extras->watcher);
         free_extras(s, f->extras);
     }
-    if (!future_ended(f)) {
+    if (keys_let_go(s, f) && !future_ended(f)) {
         struct job *j = c->job;
         uint64_t index = c->first + f->offset;
 
@@ -473,7 +479,7 @@ future_destroy(future_t **self_p)
     } else {
         core_release_tasks(s->core, c, 1);
     }
-    free(f);
+    future_free(f);
     session_unref(s);
     errno = error;
 }

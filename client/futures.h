@@ -52,6 +52,11 @@ typedef struct {
     bool as_completed;    /* of a map: results in the order in which they end */
     bool fail_if_unknown; /* REJECTED at once, where it would wait for a worker that fits */
     uint64_t seed; /* of task_random(); 0: from the session's seed and the order of submission */
+    /* Of a submit, 1 to 255 bytes: while there is a future of a task with this key in the session,
+     * a submit gives another future of the same task: its function, input and other options are not
+     * looked at. Cancelling one cancels the task; destroying one does not, while there is another.
+     * NULL: none. */
+    const char *key;
 } task_options_t;
 
 /* ---- session ----------------------------------------------------------------------------------
@@ -63,7 +68,22 @@ typedef struct {
     int connect_timeout;  /* ms until a grid must have answered; 0: 5,000 */
     int lost_timeout; /* ms without a broker until unfinished futures are LOST; 0: 60,000; -1: never
                        */
-    int tasks_per_executor; /* replace an executor after so many tasks; 0: never. Local pool only */
+    int tasks_per_executor; /* replace an executor after so many tasks; 0: never */
+    /* Called once in each executor, before its first task, with initializer_arg as it is there:
+     * what main() did before this call has been done. It has 30 s. Other than 0 makes the executor
+     * unfit: jobs are REJECTED with what it wrote on standard error. It is that of the session
+     * which the program opens first, as executors go no further; so is tasks_per_executor.
+     * "serial": called in this process, by futures_open(). */
+    int (*initializer)(void *arg);
+    void *initializer_arg;
+    /* For executors: variables over those of their worker, as "NAME=VALUE", ended by NULL (8 KiB
+     * together, names that begin with LADLE_ are Ladle's own), and the directory to work in, an
+     * absolute path which must exist on each worker. NULL: an empty directory of its own on a grid,
+     * the program's in a local pool. "serial": neither applies, as tasks run in this process. */
+    const char *const *environment;
+    const char *directory;
+    size_t stack_size;   /* bytes of each task's stack, 64 KiB to 1 GiB; 0: as the main thread's, 8
+                            MiB as a rule */
     size_t window;       /* bytes of inputs and results of a futures_imap() under way; 0: 8 MiB */
     const char *program; /* run the functions of this program, which workers offer with --program;
                             NULL: this one */
@@ -83,8 +103,8 @@ typedef struct {
  *
  * A session serves the process that opened it: in a fork()ed child its calls fail with EINVAL.
  *
- * NULL with errno EINVAL (endpoint), ETIMEDOUT (no broker answered), EPROTO (it speaks another
- * protocol). */
+ * NULL with errno EINVAL (endpoint, config), ETIMEDOUT (no broker answered), EPROTO (it speaks
+ * another protocol), ECANCELED ("serial": the initializer did not return 0). */
 LADLE_API futures_t *futures_new(const char *endpoint);
 LADLE_API futures_t *futures_open(const futures_config_t *config);
 
@@ -147,6 +167,36 @@ typedef int futures_next_fn(void *arg, const void **input_p, size_t *size_p);
 /* Inputs drawn from a function as there is room for them: endless inputs, bounded memory. */
 LADLE_API results_t *futures_imap(futures_t *self, const char *function, futures_next_fn *next,
                                   void *arg, const task_options_t *options);
+
+/* The reduction of the mapped inputs, awaited. `reduce_function` is a task function too: its input
+ * is two values, as task_pair() tells them apart, and its result is theirs combined. It must be
+ * associative; it need not be commutative. The tree of combinations depends on `count` alone, so
+ * that a sum of floating-point numbers has the same bits with any number of workers. Mapped values
+ * are combined where they were made. Without inputs, the result is `identity`; of one, its mapped
+ * value. On success *result_p is to be given to free(). -1 if a task did not end well (ECANCELED,
+ * EIO: futures_error() names it), or as futures_map(). */
+LADLE_API int futures_map_reduce(futures_t *self, const char *map_function,
+                                 const char *reduce_function, const void *inputs, size_t count,
+                                 size_t size, const void *identity, size_t identity_size,
+                                 void **result_p, size_t *size_p, const task_options_t *options);
+
+/* All inclusive prefixes of the mapped inputs: result i is the reduction of values 0 to i, so that
+ * [1, 2, 3, 4] and a sum give [1, 3, 6, 10]. As above; the results are read like those of a map. */
+LADLE_API results_t *futures_map_scan(futures_t *self, const char *map_function,
+                                      const char *reduce_function, const void *inputs, size_t count,
+                                      size_t size, const task_options_t *options);
+
+/* ---- shared constants -------------------------------------------------------------------------
+ */
+
+/* A constant for tasks that are submitted from now on: task_shared() finds it by its name. Copied;
+ * sent to each worker once, by content, when a job first needs it there; mapped by all executors of
+ * a worker. Up to 64 of them. -1 with EEXIST (other content has that name: unshare it first), E2BIG
+ * (over 1 GiB), EINVAL, ENOMEM. The same content again is fine. */
+LADLE_API int futures_share(futures_t *self, const char *name, const void *data, size_t size);
+/* Not for tasks submitted from now on; when those that may need it have ended, workers drop it. -1
+ * with ENOENT. */
+LADLE_API int futures_unshare(futures_t *self, const char *name);
 
 /* ---- one future -------------------------------------------------------------------------------
  */

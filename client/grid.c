@@ -16,8 +16,15 @@
 
 enum { AT_ONCE = 256 };      /* messages received before others are looked after */
 enum { BACKLOG = 4 << 20 };  /* bytes that wait in the link before no more are made */
+enum { WANTED_MAX = 1024 };  /* parts that workers wait for; for what is more they ask again */
 enum { FLUSH_MS = 2000 };    /* what futures_destroy() gives the last messages */
 enum { HELLO_US = 5000000 }; /* a broker that does not answer HELLO by then is tried again */
+
+struct wanted { /* a part of a program or of a constant */
+    TAILQ_ENTRY(wanted) link;
+    char digest[65];
+    uint64_t offset;
+};
 
 struct grid {
     futures_t *session;
@@ -34,6 +41,9 @@ struct grid {
     int64_t beat_us, lost_us;
     int64_t gone; /* since when there is no broker; CLOCK_NEVER: there is */
     bool told;    /* that it is gone */
+
+    TAILQ_HEAD(, wanted) wanted; /* they are made when the link has room: each is large */
+    unsigned nwanted;
 };
 
 /* ---- the broker comes and goes ----------------------------------------------------------------
@@ -65,6 +75,18 @@ set_away(futures_t *s, const char *text)
     s->away = text == NULL ? NULL : strdup(text);
 }
 
+static void
+drop_wanted(struct grid *g)
+{
+    struct wanted *w;
+
+    while ((w = TAILQ_FIRST(&g->wanted)) != NULL) {
+        TAILQ_REMOVE(&g->wanted, w, link);
+        free(w);
+    }
+    g->nwanted = 0;
+}
+
 /* The broker does not answer (any more). */
 static void
 gone(struct grid *g, int64_t now, const char *why)
@@ -74,6 +96,7 @@ gone(struct grid *g, int64_t now, const char *why)
 
     g->hello = CLOCK_NEVER;
     g->welcome = false;
+    drop_wanted(g);
     if (g->gone == CLOCK_NEVER)
         g->gone = now;
     snprintf(text, sizeof(text), "the broker at %s does not answer (%s); trying again", s->endpoint,
@@ -165,12 +188,42 @@ send_part(struct grid *g, const struct message_program_wanted *wanted, int64_t n
 {
     struct message m = {.type = MESSAGE_PROGRAM_PART};
 
-    if (g->session->executable == NULL)
-        return; /* workers have it */
-    executable_part(g->session->executable, wanted, &m.program_part);
+    if (!session_shared_part(g->session, wanted, &m.program_part)) {
+        if (g->session->executable == NULL)
+            return; /* workers have it */
+        executable_part(g->session->executable, wanted, &m.program_part);
+    }
     if (link_send(g->link, &m) != 0)
         restart(g, now, "out of memory");
     blob_unref(m.program_part.columns.data);
+}
+
+static void
+want_part(struct grid *g, const struct message_program_wanted *m)
+{
+    struct wanted *w;
+
+    if (g->nwanted >= WANTED_MAX || (w = malloc(sizeof(*w))) == NULL)
+        return;
+    snprintf(w->digest, sizeof(w->digest), "%s", m->digest);
+    w->offset = m->offset;
+    TAILQ_INSERT_TAIL(&g->wanted, w, link);
+    g->nwanted++;
+}
+
+static void
+send_parts(struct grid *g, int64_t now)
+{
+    struct wanted *w;
+
+    while ((w = TAILQ_FIRST(&g->wanted)) != NULL && link_backlog(g->link) < BACKLOG) {
+        struct message_program_wanted m = {.digest = w->digest, .offset = w->offset};
+
+        TAILQ_REMOVE(&g->wanted, w, link);
+        g->nwanted--;
+        send_part(g, &m, now);
+        free(w);
+    }
 }
 
 static void
@@ -190,7 +243,7 @@ take(struct grid *g, const struct message *m, int64_t now)
         restart(g, now, m->text == NULL || *m->text == '\0' ? "it said goodbye" : m->text);
         return;
     case MESSAGE_PROGRAM_WANTED:
-        send_part(g, &m->program_wanted, now);
+        want_part(g, &m->program_wanted);
         return;
     case MESSAGE_OUTPUT:
         io_print(s, &m->output);
@@ -332,6 +385,7 @@ turn(struct grid *g)
     if (s->core->news)
         session_news(s);
     session_unlock(s);
+    send_parts(g, now);
     if (send_some(g, now)) {
         session_lock(s);
         s->core->wants_output = true;
@@ -372,6 +426,7 @@ grid_run(futures_t *s)
     struct grid g = {.session = s, .hello = CLOCK_NEVER, .gone = CLOCK_NEVER};
     char why[512];
 
+    TAILQ_INIT(&g.wanted);
     if (zmqload(why, sizeof(why)) != 0) {
         io_failed(s, ENOSYS, why);
         return;
@@ -390,12 +445,13 @@ grid_run(futures_t *s)
         io_failed(s, errno, futures_error());
     } else {
         if (s->executable != NULL)
-            s->program = *executable_program(s->executable);
+            session_program(s);
         while (!io_stopping(s)) {
             turn(&g);
             io_sleep(s, g.poller, deadline_of(&g));
         }
     }
+    drop_wanted(&g);
     if (g.link != NULL)
         flush(&g);
     if (g.poller != NULL)

@@ -307,6 +307,9 @@ chunk_take_segment(struct chunk *c, struct segment *s)
 int
 chunk_watch(struct chunk *c, uint32_t offset, struct watcher *w)
 {
+    struct watcher **at;
+    uint32_t ordinal = 1;
+
     if (offset >= c->watchers_room) {
         struct watcher **watchers = realloc(c->watchers, c->room * sizeof(struct watcher *));
 
@@ -317,15 +320,28 @@ chunk_watch(struct chunk *c, uint32_t offset, struct watcher *w)
         c->watchers = watchers;
         c->watchers_room = c->room;
     }
-    c->watchers[offset] = w;
+    for (at = &c->watchers[offset]; *at != NULL; at = &(*at)->next) {
+        if (*at == w)
+            return 0;
+        ordinal = (*at)->ordinal + 1;
+    }
+    w->next = NULL;
+    w->ordinal = ordinal;
+    *at = w;
     return 0;
 }
 
 void
-chunk_unwatch(struct chunk *c, uint32_t offset)
+chunk_unwatch(struct chunk *c, uint32_t offset, struct watcher *w)
 {
-    if (offset < c->watchers_room)
-        c->watchers[offset] = NULL;
+    struct watcher **at;
+
+    if (offset >= c->watchers_room)
+        return;
+    for (at = &c->watchers[offset]; *at != NULL && *at != w; at = &(*at)->next)
+        ;
+    if (*at == w)
+        *at = w->next;
 }
 
 struct note *

@@ -20,7 +20,9 @@
 struct watcher {
     TAILQ_ENTRY(watcher) link; /* in core->woken while queued */
     bool queued;
-    bool partials; /* wants partial results too */
+    bool partials;        /* wants partial results too */
+    struct watcher *next; /* of the same task, in the order in which they came */
+    uint32_t ordinal;     /* among these, from 1 */
 };
 TAILQ_HEAD(watcher_list, watcher);
 
@@ -70,7 +72,7 @@ struct chunk {
     uint32_t handles;          /* tasks whose result may still be asked for */
     struct segment **segments; /* by first */
     uint32_t nsegments, segments_room;
-    struct watcher **watchers; /* by task; [watchers_room] */
+    struct watcher **watchers; /* by task, the first of each; [watchers_room] */
     uint32_t watchers_room;    /* 0: nobody watches any */
     struct note *notes;
 };
@@ -94,6 +96,7 @@ struct job {
     bool closed;     /* no more inputs come */
     bool announced, end_sent;
     bool expired; /* its deadline has passed */
+    bool local;   /* its results are made here: the broker never hears of it */
     bool is_ready;
     bool keep_arrived; /* segments are listed in `arrived` */
     struct segment_list arrived;
@@ -103,6 +106,8 @@ struct job {
     bool partials; /* the owner wants partial results */
     bool known;    /* there is such a function */
     char *notice;  /* why it waits; NULL */
+    struct share **shares; /* constants that its tasks may ask for; let go when all have ended */
+    uint32_t nshares;
     TAILQ_ENTRY(job) ready;
     TAILQ_ENTRY(job) due; /* in core->due if it has a deadline */
     UT_hash_handle hh;
@@ -129,8 +134,14 @@ struct segment *chunk_segment(const struct chunk *c, uint32_t offset);
 int chunk_reserve_segment(struct chunk *c); /* -1 with ENOMEM */
 void chunk_add_segment(struct chunk *c, struct segment *s);
 void chunk_take_segment(struct chunk *c, struct segment *s); /* out of the chunk; not freed */
+/* Once or again: it is there then. -1: ENOMEM. */
 int chunk_watch(struct chunk *c, uint32_t offset, struct watcher *w);
-void chunk_unwatch(struct chunk *c, uint32_t offset);
+void chunk_unwatch(struct chunk *c, uint32_t offset, struct watcher *w); /* if it is there */
+static inline struct watcher *
+chunk_watchers(const struct chunk *c, uint32_t offset)
+{
+    return offset < c->watchers_room ? c->watchers[offset] : NULL;
+}
 struct note *chunk_note(struct chunk *c, uint32_t offset, bool make);
 
 /* A part of columns as a segment; `offset` is where it starts. NULL with ENOMEM. */

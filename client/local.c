@@ -191,6 +191,9 @@ make(struct local *l, int64_t now)
                                            .local_program = executable_path(s->executable),
                                            .tasks_per_executor =
                                                (unsigned)s->config.tasks_per_executor,
+                                           .local_environment = s->program.environment,
+                                           .local_environment_size = s->program.environment_size,
+                                           .local_directory = s->program.directory,
                                            .warm = (unsigned)s->config.slots};
 
     if ((l->poller = poller_new()) == NULL || io_watch(s, l->poller, &l->wake) != 0 ||

@@ -44,22 +44,21 @@ meter_line(char *line, size_t size, uint64_t ended, uint64_t failed, uint64_t to
 }
 
 void
-meter_open(struct meter *m, FILE *stream, int64_t now)
+meter_close(struct meter *m, futures_t *s, const struct job *j)
 {
-    meter_close(m);
-    if (stream == NULL || fileno(stream) < 0 || !isatty(fileno(stream)))
-        return;
-    m->stream = stream;
-    m->since = m->next = now;
+    if (m->dirty)
+        meter_show(m, s, j, true);
+    m->stream = NULL;
 }
 
 void
-meter_close(struct meter *m)
+meter_open(struct meter *m, futures_t *s, const struct job *j, FILE *stream)
 {
-    if (m->stream != NULL && m->dirty)
-        fputc('\n', m->stream);
-    m->stream = NULL;
-    m->dirty = false;
+    meter_close(m, s, j);
+    if (stream == NULL || fileno(stream) < 0 || !isatty(fileno(stream)))
+        return;
+    m->stream = stream;
+    m->since = m->next = clock_us();
 }
 
 void

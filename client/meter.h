@@ -11,9 +11,11 @@ struct meter {
     bool dirty;    /* a line without an end is on the screen */
 };
 
-void meter_open(struct meter *m, FILE *stream, int64_t now);
-void meter_close(struct meter *m);
-/* session_wait(), but the line is brought up to date meanwhile. With the lock held. */
+/* All with the lock held. */
+void meter_open(struct meter *m, futures_t *s, const struct job *j, FILE *stream);
+/* A line that is there is left as of now. */
+void meter_close(struct meter *m, futures_t *s, const struct job *j);
+/* session_wait(), but the line is brought up to date meanwhile. */
 int meter_wait(struct meter *m, futures_t *s, const struct job *j, int64_t deadline);
 /* Show it, if it is time; `end`: for the last time. The lock is let go meanwhile. */
 void meter_show(struct meter *m, futures_t *s, const struct job *j, bool end);

@@ -1,6 +1,8 @@
 /* registry.c - the functions of this program, by name. */
 #include "serve.h"
 
+#include "fold.h"
+
 #include "../proto/limits.h"
 
 #include <errno.h>
@@ -44,6 +46,10 @@ task_register(const char *name, task_fn *function)
         errno = EINVAL;
         return -1;
     }
+    if (strncmp(name, FOLD_PREFIX, strlen(FOLD_PREFIX)) == 0) {
+        errno = EINVAL;
+        return -1;
+    }
     for (const char *c = name; *c != '\0'; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f) {
             errno = EINVAL;
@@ -70,7 +76,7 @@ registry_find(const char *name)
     for (uint32_t i = 0; i < registry.count; i++)
         if (strcmp(registry.names[i], name) == 0)
             return registry.functions[i];
-    return NULL;
+    return fold_find(name);
 }
 
 const char *const *

@@ -1,5 +1,5 @@
 /* The results of a map: one after the other, or all at once. */
-#include "session.h"
+#include "combine.h"
 
 #include "meter.h"
 
@@ -40,6 +40,8 @@ struct results {
     bool drawing;      /* in draw(), without the lock */
     uint64_t consumed; /* since inputs were drawn last */
 
+    struct combine *scan; /* of a futures_map_scan(); NULL */
+
     future_partial_fn *partial;
     void *partial_arg;
     struct meter meter;
@@ -67,6 +69,12 @@ results_lazy(results_t *r, futures_next_fn *next, void *arg)
 {
     r->draw = next;
     r->draw_arg = arg;
+}
+
+void
+results_scan(results_t *r, struct combine *c)
+{
+    r->scan = c;
 }
 
 struct job *
@@ -526,7 +534,7 @@ results_show_progress(results_t *self, FILE *stream)
 {
     if (!enter(self))
         return;
-    meter_open(&self->meter, stream, clock_us());
+    meter_open(&self->meter, self->session, self->job, stream);
     session_unlock(self->session);
 }
 
@@ -560,6 +568,8 @@ results_cancel(results_t *self)
     self->draw = NULL;
     if (!self->drawing) /* else who draws closes it */
         core_close(s->core, self->job);
+    if (self->scan != NULL)
+        combine_cancel(self->scan);
     core_cancel(s->core, self->job, 0, self->job->total);
     session_news(s);
     session_unlock(s);
@@ -580,12 +590,13 @@ results_destroy(results_t **self_p)
         return; /* in a fork()ed child: it belongs to the parent */
     }
     s = r->session;
+    meter_close(&r->meter, s, r->job);
     drop_segment(r);
+    combine_free(r->scan);
     r->job->owner = NULL;
     r->job->partials = false;
     core_close(s->core, r->job);
     core_drop(s->core, r->job);
-    meter_close(&r->meter);
     free(r->error);
     free(r->aligned);
     free(r);

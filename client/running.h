@@ -4,6 +4,12 @@
 
 #include "serve.h"
 
+struct pair {      /* the two values in the input of a reduce function */
+    size_t left;   /* bytes of the left one */
+    uint8_t *copy; /* of the right one, if it was not aligned */
+    size_t room;
+};
+
 struct task {
     const struct task_run *run;
     /* Where a result that fits is made, so that it need not be copied again; NULL: nowhere. */
@@ -15,6 +21,9 @@ struct task {
     struct blob *blob; /* owned; NULL while the room does */
     char *words;       /* of task_fail(); owned */
     bool silenced;     /* task_fail() had no memory for its words */
+    /* Its session, and what ends that when the function has returned; NULL: it asked for none. */
+    struct futures *futures;
+    void (*end)(struct task *self);
     bool seeded;
     uint64_t random[4];
 };
@@ -31,6 +40,7 @@ task_init(struct task *self, const struct task_run *run, void *room, size_t room
     self->blob = NULL;
     self->words = NULL;
     self->silenced = false;
+    self->futures = NULL;
     self->seeded = false;
 }
 

@@ -6,6 +6,7 @@
 #include "session.h"
 
 #include "serve.h"
+#include "shared.h"
 
 #include "../proto/limits.h"
 
@@ -27,6 +28,9 @@ struct serial {
     pthread_t runner;
     uint64_t task_job, task_index; /* of the innermost one */
     uint8_t *aligned;
+
+    struct constants *constants; /* of the job that ran last, whose spec is `shown` */
+    struct spec *shown;
 };
 
 struct serial *
@@ -60,6 +64,8 @@ serial_free(struct serial *self)
     if (self == NULL)
         return;
     drop_inputs(self);
+    constants_close(self->constants);
+    spec_unref(self->shown);
     free(self);
 }
 
@@ -108,6 +114,7 @@ struct task_of {
     uint64_t job, index;
     struct blob *data;
     size_t offset, size;
+    uint32_t attempt;
 };
 
 /* The next task that somebody wants. False: there is none. */
@@ -223,7 +230,7 @@ tell_running(futures_t *s, const struct task_of *t)
 {
     struct message m = {
         .type = MESSAGE_RUNNING,
-        .running = {.job = t->job, .index = t->index, .attempt = 1, .worker = "serial"}};
+        .running = {.job = t->job, .index = t->index, .attempt = t->attempt, .worker = "serial"}};
 
     (void)core_input(s->core, &m, 0);
 }
@@ -236,7 +243,7 @@ tell_result(futures_t *s, const struct task_of *t, enum outcome outcome, struct 
     struct message m = {.type = MESSAGE_RESULTS,
                         .results = {.job = t->job,
                                     .first = t->index,
-                                    .attempt = 1,
+                                    .attempt = t->attempt,
                                     .worker = "serial",
                                     .run_us = (uint64_t)run,
                                     .columns = {.count = 1, .outcomes = outcomes}}};
@@ -269,9 +276,34 @@ input_of(const struct task_of *t, void **copy_p)
     return t->size > 0 ? memcpy(*copy_p, input, t->size) : *copy_p;
 }
 
+void
+serial_forget(futures_t *s)
+{
+    struct serial *self = s->serial;
+
+    constants_close(self->constants);
+    spec_unref(self->shown);
+    self->constants = NULL;
+    self->shown = NULL;
+}
+
+/* The constants of a job: kept for its next task. To be closed. */
+static struct constants *
+constants_of(struct serial *self, struct spec *spec)
+{
+    if (self->shown != spec) {
+        constants_close(self->constants);
+        spec_unref(self->shown);
+        self->constants = constants_open(spec);
+        self->shown = spec_ref(spec);
+    }
+    return constants_ref(self->constants);
+}
+
 /* Without the lock. */
 static enum outcome
-run_task(futures_t *s, const struct task_of *t, const struct spec *spec, struct blob **result_p)
+run_task(futures_t *s, const struct task_of *t, const struct spec *spec,
+         const struct constants *constants, struct blob **result_p)
 {
     struct running running = {.self = s->serial, .job = t->job, .index = t->index};
     struct task_run run = {.function = registry_find(spec->function),
@@ -279,8 +311,11 @@ run_task(futures_t *s, const struct task_of *t, const struct spec *spec, struct 
                            .seed = spec->seed,
                            .stream = t->index,
                            .index = spec->singles ? 0 : t->index,
-                           .attempt = 1,
+                           .attempt = t->attempt,
+                           .priority = spec->priority,
                            .worker = "serial",
+                           .constants = s->nested != NULL ? nested_constants(s) : constants,
+                           .session = s,
                            .cancelled = cancelled,
                            .progress = progress,
                            .emit = emit,
@@ -297,10 +332,20 @@ run_task(futures_t *s, const struct task_of *t, const struct spec *spec, struct 
     return outcome;
 }
 
+/* Is there to be another attempt? A crash would have been this process's. */
+static bool
+again(const struct serial *self, const struct task_of *t, const struct spec *spec,
+      enum outcome outcome)
+{
+    return outcome == OUTCOME_FAILED && spec->retry_failed && !spec->once &&
+           t->attempt <= spec->retries && task_is_wanted(self, t->job, t->index);
+}
+
 bool
 serial_step(futures_t *s)
 {
     struct serial *self = s->serial;
+    struct constants *constants;
     struct blob *result;
     struct spec *spec;
     enum outcome outcome;
@@ -310,18 +355,30 @@ serial_step(futures_t *s)
 
     if (self->running > 0 && !pthread_equal(self->runner, pthread_self()))
         return false; /* another thread runs one; who waits is told of its end */
-    if (!next_task(self, &t))
-        return false;
-    tell_running(s, &t);
+    if (!next_task(self, &t)) {
+        bool news = s->core->news; /* of a deadline */
+
+        if (news)
+            session_news(s);
+        return news;
+    }
     spec = spec_ref(core_find(s->core, t.job)->spec);
+    constants = constants_of(self, spec);
     before = self->runner;
     self->runner = pthread_self();
     self->running++;
-    session_unlock(s);
-    since = clock_us();
-    outcome = run_task(s, &t, spec, &result);
-    since = clock_us() - since;
-    session_lock(s);
+    for (t.attempt = 1;; t.attempt++) {
+        tell_running(s, &t);
+        session_unlock(s);
+        since = clock_us();
+        outcome = run_task(s, &t, spec, constants, &result);
+        since = clock_us() - since;
+        session_lock(s);
+        if (!again(self, &t, spec, outcome))
+            break;
+        blob_unref(result);
+    }
+    constants_close(constants);
     self->running--;
     self->runner = before;
     tell_result(s, &t, outcome, result, since);

@@ -3,9 +3,7 @@
 
 #include "serve.h"
 
-#include "../net/link.h"
 #include "../proto/limits.h"
-#include "../worker/slots.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -34,6 +32,12 @@ watch_forks(void)
 }
 
 bool
+session_same_process(const futures_t *s)
+{
+    return s->generation == generation;
+}
+
+bool
 session_usable(const futures_t *s)
 {
     if (s == NULL) {
@@ -45,7 +49,7 @@ session_usable(const futures_t *s)
                           "one here, with futures_new()");
         return false;
     }
-    return true;
+    return s->nested == NULL || nested_usable(s);
 }
 
 void
@@ -69,12 +73,14 @@ session_unlock(futures_t *s)
 /* ---- end of life ------------------------------------------------------------------------------
  */
 
-static void
+void
 session_free(futures_t *s)
 {
     if (s == NULL)
         return;
+    keys_free(s);
     serial_free(s->serial);
+    session_free_shares(s);
     core_free(s->core);
     executable_free(s->executable);
     if (s->wake_fd >= 0)
@@ -85,6 +91,8 @@ session_free(futures_t *s)
     pthread_mutex_destroy(&s->lock);
     free(s->endpoint);
     free(s->offered);
+    blob_unref(s->environment);
+    free(s->directory);
     free(s->away);
     free(s->said);
     free(s);
@@ -134,7 +142,12 @@ futures_destroy(futures_t **self_p)
         return;
     *self_p = NULL;
     if (s->generation != generation)
-        return; /* a fork()ed child has neither the threads nor the right */
+        return;              /* a fork()ed child has neither the threads nor the right */
+    if (s->nested != NULL) { /* it is the task's, and goes with it */
+        futures_terminate(s);
+        errno = error;
+        return;
+    }
     session_lock(s);
     s->closed = s->stopped = true;
     session_close_singles(s);
@@ -143,6 +156,7 @@ futures_destroy(futures_t **self_p)
     session_unlock(s);
     session_stop(s);
     session_lock(s);
+    session_drop_shares(s);
     session_unref(s);
     errno = error;
 }
@@ -151,101 +165,24 @@ futures_destroy(futures_t **self_p)
  */
 
 static int
-parse_local(futures_t *s, const char *endpoint)
-{
-    char *end;
-    long slots;
-
-    s->kind = KIND_LOCAL;
-    if (s->config.slots == 0)
-        s->config.slots = (int)slots_offered();
-    if (endpoint[5] == '\0')
-        return 0;
-    slots = strtol(endpoint + 6, &end, 10);
-    if (end == endpoint + 6 || *end != '\0' || slots < 1 || slots > 65536)
-        return error_set(EINVAL,
-                         "endpoint \"%s\": after \"local:\" stands the number of slots, from 1 to "
-                         "65536, as in \"local:4\"",
-                         endpoint);
-    s->config.slots = (int)slots;
-    return 0;
-}
-
-static int
-parse_endpoint(futures_t *s, const char *endpoint)
-{
-    char why[512];
-
-    if (endpoint == NULL || *endpoint == '\0')
-        endpoint = getenv("LADLE_BROKER");
-    if (endpoint == NULL || *endpoint == '\0')
-        endpoint = "local";
-    if ((s->endpoint = strdup(endpoint)) == NULL)
-        return error_set(ENOMEM, "out of memory");
-    if (strcmp(endpoint, "serial") == 0) {
-        s->kind = KIND_SERIAL;
-        return 0;
-    }
-    if (strcmp(endpoint, "local") == 0 || strncmp(endpoint, "local:", 6) == 0)
-        return parse_local(s, endpoint);
-    s->kind = KIND_GRID;
-    if (endpoint_check(endpoint, why, sizeof(why)) != 0)
-        return error_set(EINVAL, "%s", why);
-    return 0;
-}
-
-static int
-parse_config(futures_t *s, const futures_config_t *config)
-{
-    futures_config_t *c = &s->config;
-
-    *c = *config;
-    if (c->slots < 0 || c->slots > 65536)
-        return error_set(EINVAL, "slots is %d: expected 0 (all cores) to 65536", c->slots);
-    if (c->connect_timeout < 0 || c->tasks_per_executor < 0 || c->lost_timeout < -1)
-        return error_set(EINVAL, "the session's config has a negative timeout or number");
-    if (c->connect_timeout == 0)
-        c->connect_timeout = 5000;
-    if (c->lost_timeout == 0)
-        c->lost_timeout = 60000;
-    if (c->window == 0)
-        c->window = 8u << 20;
-    if (c->program != NULL) {
-        if (*c->program == '\0' || strlen(c->program) > LIMIT_NAME)
-            return error_set(EINVAL, "the session's program has no name, or one over %d bytes",
-                             LIMIT_NAME);
-        if ((s->offered = strdup(c->program)) == NULL)
-            return error_set(ENOMEM, "out of memory");
-    }
-    if (parse_endpoint(s, config->endpoint) != 0)
-        return -1;
-    c->endpoint = c->program = NULL; /* not ours to keep */
-    if (s->offered != NULL && s->kind != KIND_GRID)
-        return error_set(EINVAL,
-                         "program \"%s\" is one that workers of a grid offer: a session "
-                         "with \"%s\" runs this program only",
-                         s->offered, s->endpoint);
-    return 0;
-}
-
-static int
 find_program(futures_t *s)
 {
-    if (s->offered != NULL) {
-        s->program = (struct program){.name = s->offered, .machine = "", .arguments = ""};
-        return 0;
-    }
-    if ((s->executable = executable_new(s->kind == KIND_GRID)) == NULL)
+    if (s->offered == NULL && (s->executable = executable_new(s->kind == KIND_GRID)) == NULL)
         return -1;
-    s->program = *executable_program(s->executable);
+    session_program(s);
     return 0;
 }
 
-static int
-make(futures_t *s)
+int
+session_init(futures_t *s, enum kind kind)
 {
     pthread_mutexattr_t mutex;
     pthread_condattr_t cond;
+
+    s->kind = kind;
+    s->generation = generation;
+    s->refs = 1;
+    s->wake_fd = s->done_fd = -1;
 
     pthread_mutexattr_init(&mutex);
     pthread_mutexattr_settype(&mutex, PTHREAD_MUTEX_ADAPTIVE_NP);
@@ -255,7 +192,17 @@ make(futures_t *s)
     pthread_condattr_setclock(&cond, CLOCK_MONOTONIC);
     pthread_cond_init(&s->changed, &cond);
     pthread_condattr_destroy(&cond);
-    if ((s->core = core_new()) == NULL || (s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+    if ((s->core = core_new()) == NULL)
+        return error_set(ENOMEM, "out of memory");
+    return 0;
+}
+
+static int
+make(futures_t *s)
+{
+    if (session_init(s, KIND_GRID) != 0)
+        return -1;
+    if ((s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return error_set(errno, "cannot make a session: %s", strerror(errno));
     return 0;
 }
@@ -263,8 +210,13 @@ make(futures_t *s)
 static int
 start(futures_t *s)
 {
+    const futures_config_t *c = &s->config;
+    int returned;
+
     if (s->kind != KIND_SERIAL)
         return session_start(s);
+    if (c->initializer != NULL && (returned = c->initializer(c->initializer_arg)) != 0)
+        return error_set(ECANCELED, "initializer returned %d", returned);
     if ((s->serial = serial_new(s)) == NULL)
         return error_set(ENOMEM, "out of memory");
     s->phase = PHASE_OPEN;
@@ -279,16 +231,15 @@ futures_open(const futures_config_t *config)
     futures_t *s;
     int error;
 
-    if (serve_wanted())
-        serve();
+    if (config == NULL)
+        config = &none;
     pthread_once(&once, watch_forks);
+    if (serve_wanted())
+        session_serve(config);
     if ((s = calloc(1, sizeof(*s))) == NULL)
         return error_null(ENOMEM, "out of memory");
-    s->generation = generation;
-    s->refs = 1;
-    s->wake_fd = s->done_fd = -1;
-    if (make(s) != 0 || parse_config(s, config == NULL ? &none : config) != 0 ||
-        find_program(s) != 0 || start(s) != 0) {
+    if (make(s) != 0 || session_configure(s, config) != 0 || find_program(s) != 0 ||
+        start(s) != 0) {
         error = errno;
         session_free(s);
         errno = error;
@@ -306,9 +257,10 @@ futures_new(const char *endpoint)
 /* ---- callbacks --------------------------------------------------------------------------------
  */
 
-/* The callback that a partial result is for; NULL: nobody's any more. */
+/* The next callback that a partial result is for, behind the one called last: others may have come
+ * or gone since. NULL: no more. */
 static future_partial_fn *
-partial_target(const futures_t *s, const struct partial *p, void **arg_p)
+partial_target(const futures_t *s, const struct partial *p, uint32_t *ordinal_p, void **arg_p)
 {
     const struct job *j = core_find(s->core, p->job);
     const struct chunk *c;
@@ -318,10 +270,15 @@ partial_target(const futures_t *s, const struct partial *p, void **arg_p)
     if (j == NULL)
         return NULL;
     if (j->owner != NULL)
-        return results_partial(j->owner, arg_p);
-    if ((c = job_chunk(j, p->index)) == NULL || c->first > p->index ||
-        p->index - c->first >= c->watchers_room || (w = c->watchers[p->index - c->first]) == NULL)
+        return (*ordinal_p)++ == 0 ? results_partial(j->owner, arg_p) : NULL;
+    if ((c = job_chunk(j, p->index)) == NULL || c->first > p->index)
         return NULL;
+    w = chunk_watchers(c, (uint32_t)(p->index - c->first));
+    while (w != NULL && (w->ordinal <= *ordinal_p || !w->partials))
+        w = w->next;
+    if (w == NULL)
+        return NULL;
+    *ordinal_p = w->ordinal;
     x = (struct extras *)((char *)w - offsetof(struct extras, watcher));
     *arg_p = x->partial_arg;
     return x->partial;
@@ -333,15 +290,17 @@ run_partial(futures_t *s, struct partial *p)
     const struct job *j = core_find(s->core, p->job);
     uint64_t index = j != NULL && j->spec->singles ? 0 : p->index;
     future_partial_fn *fn;
+    uint32_t ordinal = 0;
     void *arg = NULL;
+    int n = 0;
 
-    if ((fn = partial_target(s, p, &arg)) != NULL) {
+    for (; (fn = partial_target(s, p, &ordinal, &arg)) != NULL; n++) {
         session_unlock(s);
         fn(index, p->data == NULL ? (const void *)"" : p->data->bytes + p->at, p->size, arg);
         session_lock(s);
     }
     partial_free(p);
-    return fn != NULL;
+    return n;
 }
 
 /* The first callback of a future that ended; the future may be gone after it. */
@@ -405,8 +364,11 @@ futures_dispatch(futures_t *self)
         self->done_told = false;
         (void)!eventfd_read(self->done_fd, &count);
     }
+    (void)session_advance(self);
     if (self->kind == KIND_SERIAL)
         (void)serial_step(self);
+    if (self->kind == KIND_NESTED)
+        (void)nested_wait(self, 0);
     n = session_dispatch(self);
     if (self->kind == KIND_SERIAL && serial_has_work(self))
         session_news(self);
@@ -421,6 +383,9 @@ futures_fd(futures_t *self)
 
     if (!session_usable(self))
         return -1;
+    if (self->kind == KIND_NESTED)
+        return error_set(EINVAL, "a task's session has no descriptor, as tasks run while it waits: "
+                                 "wait with futures_next() or future_wait()");
     session_lock(self);
     if (self->done_fd < 0) {
         self->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -437,6 +402,8 @@ void
 session_news(futures_t *s)
 {
     s->core->news = false;
+    if (!TAILQ_EMPTY(&s->core->shares))
+        session_sweep_shares(s);
     if (s->waiters > 0)
         pthread_cond_broadcast(&s->changed);
     if (s->done_fd >= 0 && !s->done_told) {
@@ -460,8 +427,10 @@ session_wait(futures_t *s, int64_t deadline)
     struct timespec at = {.tv_sec = deadline / 1000000, .tv_nsec = deadline % 1000000 * 1000};
     int failed = 0;
 
-    if (session_dispatch(s) > 0)
+    if (session_advance(s) || session_dispatch(s) > 0)
         return 0;
+    if (s->kind == KIND_NESTED)
+        return nested_wait(s, deadline);
     if (deadline != CLOCK_NEVER && clock_us() >= deadline)
         return -1;
     if (s->kind == KIND_SERIAL && serial_step(s))
@@ -551,8 +520,9 @@ futures_wait_for_slots(futures_t *self, int slots, int timeout)
     session_lock(self);
     while ((have = (int)self->core->slots) < slots && failed == 0) {
         if (self->kind != KIND_GRID)
-            failed = error_set(EINVAL, "\"%s\" has %d slots and never gets more: %d will not come",
-                               self->endpoint, have, slots);
+            failed =
+                error_set(EINVAL, "\"%s\" has %d slots and never gets more: %d will not come",
+                          self->nested != NULL ? "a task's session" : self->endpoint, have, slots);
         else if (self->stopped)
             failed = error_set(ESHUTDOWN, "the session has ended");
         else if (session_wait(self, deadline) != 0 && (int)self->core->slots < slots)

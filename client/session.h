@@ -17,7 +17,7 @@
 
 #include <pthread.h>
 
-enum kind { KIND_SERIAL, KIND_LOCAL, KIND_GRID };
+enum kind { KIND_SERIAL, KIND_LOCAL, KIND_GRID, KIND_NESTED };
 enum phase { PHASE_OPENING, PHASE_OPEN, PHASE_FAILED };
 
 enum { SINGLES = 16 }; /* streams of single tasks that are open at once */
@@ -33,8 +33,10 @@ struct futures {
     enum kind kind;
     unsigned generation; /* of the process that opened it: see session_usable() */
     char *endpoint;
-    futures_config_t config; /* with the defaults filled in; the strings are not ours */
-    char *offered;           /* config.program; NULL: this program */
+    futures_config_t config;  /* with the defaults filled in; the strings are not ours */
+    char *offered;            /* config.program; NULL: this program */
+    struct blob *environment; /* config.environment, each variable ended by NUL; NULL: none */
+    char *directory;          /* config.directory; NULL: none */
     struct executable *executable;
     struct program program;
     int wake_fd;
@@ -51,7 +53,9 @@ struct futures {
     uint64_t marks;
     struct single singles[SINGLES];
     uint64_t singles_used;
-    char *away; /* why the broker does not answer; NULL: it does */
+    struct sharing *sharing; /* NULL: nothing was ever shared */
+    struct key *keys;        /* of submits that are alive: a hash by text */
+    char *away;              /* why the broker does not answer; NULL: it does */
 
     pthread_t dispatcher; /* valid while dispatching > 0 */
     unsigned dispatching;
@@ -69,6 +73,8 @@ struct futures {
     char failed[1024];
 
     struct serial *serial;
+    struct nested *nested; /* of a task, to which it belongs; NULL: of a program */
+    LIST_HEAD(combine_list, combine) combines; /* reductions under way */
 };
 
 /* ---- any call ---------------------------------------------------------------------------------
@@ -76,14 +82,20 @@ struct futures {
 
 /* May this process use the session? If not, false, with errno and a sentence. */
 bool session_usable(const futures_t *s);
+bool session_same_process(const futures_t *s); /* as the one that made it */
 void session_lock(futures_t *s);
 void session_unlock(futures_t *s); /* and wakes the I/O thread if it has something to send */
 void session_unref(futures_t *s);  /* with the lock held, which it lets go */
+/* What all kinds begin and end with. -1 with errno and a sentence, and free it all the same. */
+int session_init(futures_t *s, enum kind kind);
+void session_free(futures_t *s); /* NULL is allowed */
 /* Run the callbacks of what ended: the lock is let go meanwhile. How many ran. */
 int session_dispatch(futures_t *s);
 /* Let something happen: run callbacks, or a serial task, or wait. -1 at the deadline. */
 int session_wait(futures_t *s, int64_t deadline);
 int64_t session_deadline(int timeout); /* of a wait of so many ms */
+/* Reductions go on with what has come for them. True if any did; the lock was let go then. */
+bool session_advance(futures_t *s);
 /* ETIMEDOUT with a sentence: why it takes so long; `j` may be NULL. Returns -1. */
 int session_timed_out(futures_t *s, const struct job *j, int timeout);
 /* The core has news: tell who waits. With the lock held. */
@@ -93,6 +105,13 @@ void session_news(futures_t *s);
 char *session_sentence(const struct job *j, uint64_t index, const struct segment *s,
                        uint32_t offset);
 future_status_t status_of(enum outcome outcome);
+
+/* Take over the config, checked, with the defaults filled in. -1 with errno and a sentence. */
+int session_configure(futures_t *s, const futures_config_t *config);
+/* Describe the program that executors run. Again when its digest is known. */
+void session_program(futures_t *s);
+/* This process is an executor: serve as the config says. */
+void session_serve(const futures_config_t *config) __attribute__((noreturn));
 
 /* ---- submitting -------------------------------------------------------------------------------
  */
@@ -112,6 +131,7 @@ void session_reject_unknown(futures_t *s, struct job *j, uint64_t first, uint64_
 results_t *results_new(futures_t *s, struct job *j, const task_options_t *options);
 struct job *results_job(const results_t *r);
 void results_lazy(results_t *r, futures_next_fn *next, void *arg);
+void results_scan(results_t *r, struct combine *c); /* they come from there, and keep it */
 /* Called by session_dispatch() with the lock held: the callback for a partial result. */
 future_partial_fn *results_partial(const results_t *r, void **arg_p);
 
@@ -139,15 +159,59 @@ struct future {
     futures_t *session;
     struct chunk *chunk;
     uint32_t offset;
-    uint64_t mark; /* of the last futures_wait() that saw it */
+    uint64_t mark;   /* of the last futures_wait() that saw it */
+    struct key *key; /* of its task; NULL: it has none */
     struct extras *extras;
 };
+
+/* ---- keys -------------------------------------------------------------------------------------
+ */
+
+/* A key stands for a task while there are futures of it. */
+struct key *keys_find(const futures_t *s, const char *text);
+struct key *keys_add(futures_t *s, const char *text); /* of no task yet; NULL: ENOMEM */
+void keys_remove(futures_t *s, struct key *k);
+/* The first future gives the key its task; another one is given that task, with a handle on it. */
+void keys_hold(struct key *k, struct future *f);
+bool keys_let_go(futures_t *s, struct future *f); /* true: no other future has its task */
+void keys_free(futures_t *s);
 
 static inline bool
 future_ended(const struct future *f)
 {
     return (f->chunk->state[f->offset] & STATE_OUTCOME) != 0;
 }
+
+/* ---- shared constants -------------------------------------------------------------------------
+ */
+
+/* What tasks that are submitted now may ask for: borrowed, with the lock held. */
+const struct shared *session_shared(const futures_t *s, uint32_t *count_p);
+/* Let go of those that nobody needs any more. With the lock held. */
+void session_sweep_shares(futures_t *s);
+void session_drop_shares(futures_t *s); /* and no job will come */
+void session_free_shares(futures_t *s);
+/* The answer to PROGRAM_WANTED; false if that is none of them. The blob in it belongs to the
+ * caller. Without the lock. */
+bool session_shared_part(futures_t *s, const struct message_program_wanted *wanted,
+                         struct message_program_part *part);
+
+/* Those of a task's session go with it, also if they were forgotten. NULL: ENOMEM. */
+struct future *future_new(futures_t *s);
+void future_free(struct future *f);
+void future_drop_extras(struct future *f);
+
+/* ---- sessions of tasks ------------------------------------------------------------------------
+ */
+
+/* May the caller use it? It is there for one task only. If not, false, with errno and a sentence.
+ */
+bool nested_usable(const futures_t *s);
+/* As session_wait(), without anything to dispatch. */
+int nested_wait(futures_t *s, int64_t deadline);
+void nested_submitted(futures_t *s);
+int nested_priority(const futures_t *s);                      /* of jobs that ask for none */
+const struct constants *nested_constants(const futures_t *s); /* the task's own are its tasks' */
 
 /* ---- the I/O thread ---------------------------------------------------------------------------
  */
@@ -173,7 +237,8 @@ void io_print(futures_t *s, const struct message_output *m);
 
 struct serial *serial_new(futures_t *s);
 void serial_free(struct serial *self);
-bool serial_step(futures_t *s); /* run one task in this thread; false: there is none */
+bool serial_step(futures_t *s);   /* run one task in this thread; false: there is none */
+void serial_forget(futures_t *s); /* the constants of the task that ran last */
 bool serial_has_work(futures_t *s);
 
 /* ---- this executable --------------------------------------------------------------------------

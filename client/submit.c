@@ -104,6 +104,9 @@ options_check(const char *function, const task_options_t *options)
         return error_set(EINVAL, "cpus is %d: expected 0 to 65536", o->cpus);
     if (o->name != NULL && name_check("job's name", o->name) != 0)
         return -1;
+    if (o->key != NULL && (*o->key == '\0' || strlen(o->key) > LIMIT_NAME))
+        return error_set(EINVAL, "the key has %zu bytes: expected 1 to %d", strlen(o->key),
+                         LIMIT_NAME);
     return o->needs != NULL ? needs_check(o->needs) : 0;
 }
 
@@ -119,17 +122,26 @@ cpus_of(const task_options_t *o)
     return o->cpus == 0 ? 1 : (uint32_t)o->cpus;
 }
 
+static int32_t
+priority_of(const futures_t *s, const task_options_t *o)
+{
+    return o->priority == 0 && s->nested != NULL ? nested_priority(s) : o->priority;
+}
+
 static struct spec
 spec_of(const futures_t *s, const char *function, const task_options_t *options, bool singles)
 {
     const task_options_t *o = options == NULL ? &defaults : options;
+    const struct shared *shared;
+    uint32_t nshared;
 
+    shared = session_shared(s, &nshared);
     return (struct spec){
         .program = s->program,
         .function = function,
         .name = o->name == NULL ? "" : o->name,
         .needs = o->needs == NULL ? "" : o->needs,
-        .priority = o->priority,
+        .priority = priority_of(s, o),
         .timeout_ms = o->timeout,
         .deadline_ms = o->deadline,
         .retries = o->retries < 0 || o->once ? 0
@@ -141,6 +153,8 @@ spec_of(const futures_t *s, const char *function, const task_options_t *options,
         .fail_if_unknown = o->fail_if_unknown,
         .singles = singles,
         .seed = o->seed,
+        .shared = shared,
+        .nshared = nshared,
     };
 }
 
@@ -205,12 +219,13 @@ same_text(const char *of_spec, const char *of_option)
 
 /* Does a task of this function, with these options, belong in the stream? */
 static bool
-joins(const struct single *x, const char *function, const task_options_t *o)
+joins(const futures_t *s, const struct single *x, const char *function, const task_options_t *o)
 {
     const struct spec *a = x->job->spec;
 
-    return strcmp(a->function, function) == 0 && x->seed == o->seed && a->priority == o->priority &&
-           a->timeout_ms == o->timeout && a->retries == retries_of(o) && a->cpus == cpus_of(o) &&
+    return strcmp(a->function, function) == 0 && x->seed == o->seed &&
+           a->priority == priority_of(s, o) && a->timeout_ms == o->timeout &&
+           a->retries == retries_of(o) && a->cpus == cpus_of(o) &&
            a->retry_failed == o->retry_failed && a->once == o->once &&
            a->fail_if_unknown == o->fail_if_unknown && same_text(a->name, o->name) &&
            same_text(a->needs, o->needs);
@@ -242,7 +257,7 @@ session_single(futures_t *s, const char *function, const task_options_t *options
     struct job *j;
 
     for (struct single *x = s->singles; x < s->singles + SINGLES; x++) {
-        if (x->job != NULL && joins(x, function, o)) {
+        if (x->job != NULL && joins(s, x, function, o)) {
             x->used = ++s->singles_used;
             return x->job;
         }
@@ -295,33 +310,55 @@ input_check(const void *input, size_t size)
     return 0;
 }
 
+/* With the lock held. -1: ENOMEM. */
+static int
+append_keyed(futures_t *s, const char *function, const void *input, size_t size,
+             const task_options_t *options, struct future *f)
+{
+    struct key *k = keys_find(s, options->key);
+
+    if (k == NULL) {
+        if ((k = keys_add(s, options->key)) == NULL)
+            return -1;
+        if (append_single(s, function, input, size, options, f) != 0) {
+            keys_remove(s, k);
+            return -1;
+        }
+    }
+    keys_hold(k, f);
+    return 0;
+}
+
 future_t *
 futures_submit(futures_t *self, const char *function, const void *input, size_t size,
                const task_options_t *options)
 {
+    bool keyed = options != NULL && options->key != NULL;
     struct future *f;
 
     if (!session_usable(self) || options_check(function, options) != 0 ||
         input_check(input, size) != 0)
         return NULL;
-    if ((f = malloc(sizeof(*f))) == NULL)
+    if ((f = future_new(self)) == NULL)
         return error_null(ENOMEM, "out of memory");
-    *f = (struct future){.session = self};
     session_lock(self);
     if (session_accepts(self) != 0) {
         session_unlock(self);
-        free(f);
+        future_free(f);
         return NULL;
     }
-    if (append_single(self, function, input, size, options, f) != 0) {
+    if ((keyed ? append_keyed(self, function, input, size, options, f)
+               : append_single(self, function, input, size, options, f)) != 0) {
         session_unlock(self);
-        free(f);
+        future_free(f);
         return error_null(ENOMEM, "out of memory for an input of %zu bytes", size);
     }
     self->refs++;
     if (self->kind == KIND_SERIAL)
         session_news(self);
     session_unlock(self);
+    if (self->kind == KIND_NESTED)
+        nested_submitted(self);
     return f;
 }
 
@@ -430,6 +467,8 @@ open_map(futures_t *s, const char *function, const task_options_t *options)
 
     if (options_check(function, options) != 0)
         return NULL;
+    if (options != NULL && options->key != NULL)
+        return error_null(EINVAL, "a key names one task: it is for futures_submit(), not for maps");
     session_lock(s);
     if (session_accepts(s) == 0) {
         if ((j = session_job(s, function, options, false)) == NULL ||
@@ -461,6 +500,8 @@ close_map(futures_t *s, results_t *r, int failed)
     if (s->kind == KIND_SERIAL)
         session_news(s);
     session_unlock(s);
+    if (s->kind == KIND_NESTED)
+        nested_submitted(s);
     return r;
 }
 

@@ -201,6 +201,8 @@ task_execute(struct task *self)
     int returned = self->run->function(self);
     char text[64];
 
+    if (self->futures != NULL)
+        self->end(self);
     if (returned == 0 && self->result != NULL)
         return OUTCOME_DONE;
     if (self->words != NULL)

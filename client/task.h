@@ -22,8 +22,9 @@ extern "C" {
 typedef struct task task_t;
 typedef int task_fn(task_t *task);
 
-/* Register `function` under `name`, before futures_new(). -1 with EINVAL (no name, or one over 255
- * bytes) or EEXIST (another function has that name). `name` is copied. Not thread-safe. */
+/* Register `function` under `name`, before futures_new(). -1 with EINVAL (no name, one over 255
+ * bytes, or one that begins with "ladle.") or EEXIST (another function has that name). `name` is
+ * copied. Not thread-safe. */
 LADLE_API int task_register(const char *name, task_fn *function);
 
 /* Register a function under its own name, at file scope: TASK(square) */
@@ -66,6 +67,24 @@ task_cancelled(task_t *self); /* nobody wants the result any more, or its time i
 LADLE_API int task_progress(task_t *self, uint64_t done, uint64_t total);
 LADLE_API int task_emit(task_t *self, const void *data,
                         size_t size); /* a partial result, sent at once */
+
+/* A shared constant of the session that submitted this task (futures_share()): borrowed until the
+ * function returns, read-only, aligned for any type, one copy for all executors of a worker.
+ * `size_p` may be NULL. NULL with ENOENT: the job has none of that name. */
+LADLE_API const void *task_shared(task_t *self, const char *name, size_t *size_p);
+
+/* The two values that a reduce function is given. -1 with EPROTO: this task was not called by
+ * futures_map_reduce() or futures_map_scan(). Borrowed, aligned for any type. */
+LADLE_API int task_pair(task_t *self, const void **left_p, size_t *left_size_p,
+                        const void **right_p, size_t *right_size_p);
+
+/* A session for tasks of this task: all of futures.h works in it, for this task's own thread. While
+ * the task waits, its executor runs other tasks. Tasks that it spawns are of the same program, have
+ * its priority unless told otherwise, and run here or, when there are more than this executor can
+ * start soon, anywhere on the grid. It belongs to the task: when that returns, what it spawned and
+ * did not wait for is cancelled, and its futures and results are gone. When it is cancelled, or out
+ * of time, so are they: waits come back, ECANCELED. NULL with ENOMEM; never for a task that runs. */
+LADLE_API struct futures *task_futures(task_t *self);
 
 #ifdef __cplusplus
 }

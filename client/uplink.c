@@ -1,9 +1,12 @@
 #include "uplink.h"
 
+#include "../base/clock.h"
 #include "../proto/limits.h"
 #include "../proto/wire.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +23,7 @@ static struct {
     struct arena *in, *out;
     uint8_t *stage; /* bytes [begin, end) were read and not yet used */
     size_t begin, end;
-    uint8_t *data; /* the data frame of the message at hand */
+    struct blob *data; /* the data frame of the message at hand */
     size_t data_room;
 } uplink;
 
@@ -125,18 +128,35 @@ uplink_room(uint8_t **buffer, size_t *room, size_t size)
         uplink_fail("out of memory for an input");
 }
 
+/* Room for a data frame: that of the one before, unless somebody keeps it. */
+static struct blob *
+data_room(size_t size)
+{
+    struct blob *data = uplink.data;
+    bool fits = size <= uplink.data_room && (uplink.data_room <= KEEP_ROOM || size > KEEP_ROOM / 4);
+
+    if (data == NULL || !fits || atomic_load_explicit(&data->refs, memory_order_acquire) > 1) {
+        blob_unref(data);
+        uplink.data_room = (size + 255) & ~(size_t)255;
+        if ((uplink.data = data = blob_new(uplink.data_room)) == NULL)
+            uplink_fail("out of memory for an input");
+    }
+    data->size = size;
+    return data;
+}
+
 static void
 receive_data(size_t size)
 {
     size_t have = uplink.end - uplink.begin;
+    struct blob *data = data_room(size);
 
-    uplink_room(&uplink.data, &uplink.data_room, size);
     if (have > size)
         have = size;
-    memcpy(uplink.data, uplink.stage + uplink.begin, have);
+    memcpy(data->bytes, uplink.stage + uplink.begin, have);
     uplink.begin += have;
     while (have < size)
-        have += receive(uplink.data + have, size - have);
+        have += receive(data->bytes + have, size - have);
 }
 
 static uint32_t
@@ -146,9 +166,20 @@ number(const uint8_t *bytes)
            (uint32_t)bytes[3] << 24;
 }
 
-/* The next message; `data` is made to stand for its data frame. */
+bool
+uplink_wait(int64_t deadline)
+{
+    struct pollfd p = {.fd = uplink.fd, .events = POLLIN};
+    int n = 1;
+
+    if (uplink.begin == uplink.end)
+        while ((n = poll(&p, 1, clock_poll_timeout(deadline, clock_us()))) < 0 && errno == EINTR)
+            ;
+    return n != 0;
+}
+
 void
-uplink_next(struct message *m, struct blob *data)
+uplink_next(struct message *m)
 {
     const uint8_t *header;
     const char *why;
@@ -164,8 +195,7 @@ uplink_next(struct message *m, struct blob *data)
     uplink.begin += 8 + size; /* the header stays in place until the next fill() */
     if (length > 0)
         receive_data(length);
-    *data = (struct blob){.bytes = uplink.data, .size = length, .refs = 1};
-    if (wire_decode(uplink.in, header, size, length > 0 ? data : NULL, m, &why) != 0)
+    if (wire_decode(uplink.in, header, size, length > 0 ? uplink.data : NULL, m, &why) != 0)
         uplink_fail(why);
 }
 

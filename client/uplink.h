@@ -8,9 +8,10 @@
 void uplink_open(int fd);
 
 void uplink_send(struct message *m); /* blocks */
-/* The next message; `data` is made to stand for its data frame. Both are valid until the next call.
- */
-void uplink_next(struct message *m, struct blob *data);
+/* The next message, valid until the next call; a reference keeps its data frame for longer. */
+void uplink_next(struct message *m);
+/* Wait until `deadline` (as clock_us) for the next message to begin. False: none did. */
+bool uplink_wait(int64_t deadline);
 
 /* At least `size` bytes in a buffer, aligned for any type; what was in it is lost. */
 void uplink_room(uint8_t **buffer, size_t *room, size_t size);

@@ -76,6 +76,23 @@ board_running(const struct board *b, uint64_t lease, uint32_t *offset_p, int64_t
     return true;
 }
 
+uint64_t
+board_owner(const struct board *b)
+{
+    return atomic_load_explicit(&b->owner, memory_order_acquire);
+}
+
+void
+board_nested(const struct board *b, char *text, size_t size)
+{
+    size_t n = strnlen(b->nested, sizeof(b->nested));
+
+    if (n > size - 1)
+        n = size - 1;
+    memcpy(text, b->nested, n);
+    text[n] = '\0';
+}
+
 void
 board_cancel(struct board *b, uint64_t lease, uint32_t offset)
 {

@@ -22,6 +22,10 @@ uint32_t board_begun(const struct board *b, uint64_t lease);
 
 /* The running task of the slice; false if none is. */
 bool board_running(const struct board *b, uint64_t lease, uint32_t *offset_p, int64_t *started_p);
+/* The lease of the task for which the executor works; 0: of none, or it does not say. */
+uint64_t board_owner(const struct board *b);
+/* What it runs below that task, in words; "" if it runs the task itself. */
+void board_nested(const struct board *b, char *text, size_t size);
 /* task_cancelled() becomes true in that task. */
 void board_cancel(struct board *b, uint64_t lease, uint32_t offset);
 

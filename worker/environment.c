@@ -11,6 +11,8 @@
 #define LADLE_LIBDIR "lib" /* where the build installs libraries, below the prefix */
 #endif
 
+static const char library_path[] = "LD_LIBRARY_PATH=";
+
 static bool
 is_ours(const char *variable)
 {
@@ -25,7 +27,6 @@ is_ours(const char *variable)
 char **
 environment_new(const char *worker, const char *library)
 {
-    static const char path[] = "LD_LIBRARY_PATH=";
     const char *before = library != NULL ? getenv("LD_LIBRARY_PATH") : NULL;
     size_t n = 0, at = 0;
     char **envp;
@@ -36,7 +37,7 @@ environment_new(const char *worker, const char *library)
         return NULL;
     for (size_t i = 0; i < n; i++) {
         if (is_ours(environ[i]) ||
-            (library != NULL && strncmp(environ[i], path, strlen(path)) == 0))
+            (library != NULL && strncmp(environ[i], library_path, strlen(library_path)) == 0))
             continue;
         if ((envp[at++] = strdup(environ[i])) == NULL)
             goto fail;
@@ -44,13 +45,58 @@ environment_new(const char *worker, const char *library)
     if ((envp[at++] = strdup("LADLE_EXECUTOR=1")) == NULL ||
         asprintf(&envp[at++], "LADLE_WORKER=%s", worker) < 0)
         goto fail;
-    if (library != NULL && asprintf(&envp[at++], "%s%s%s%s", path, before != NULL ? before : "",
-                                    before != NULL && *before != '\0' ? ":" : "", library) < 0)
+    if (library != NULL &&
+        asprintf(&envp[at++], "%s%s%s%s", library_path, before != NULL ? before : "",
+                 before != NULL && *before != '\0' ? ":" : "", library) < 0)
         goto fail;
     return envp;
 fail:
     envp[at - 1] = NULL;
     environment_free(envp);
+    return NULL;
+}
+
+/* Put `variable` in the place of the one with its name, or at the end, where there is room. */
+static int
+put(char **envp, const char *variable, const char *library)
+{
+    size_t name = strcspn(variable, "=") + 1, at = 0;
+    char *copy;
+
+    while (envp[at] != NULL && strncmp(envp[at], variable, name) != 0)
+        at++;
+    if (library != NULL && strncmp(variable, library_path, name) == 0) {
+        if (asprintf(&copy, "%s%s%s", variable, variable[name] != '\0' ? ":" : "", library) < 0)
+            return -1;
+    } else if ((copy = strdup(variable)) == NULL) {
+        return -1;
+    }
+    free(envp[at]);
+    envp[at] = copy;
+    return 0;
+}
+
+char **
+environment_with(char *const *envp, const char *variables, size_t size, const char *library)
+{
+    size_t n = 0, more = 0;
+    char **all;
+
+    while (envp[n] != NULL)
+        n++;
+    for (size_t i = 0; i < size; i++)
+        more += variables[i] == '\0';
+    if ((all = calloc(n + more + 1, sizeof(*all))) == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        if ((all[i] = strdup(envp[i])) == NULL)
+            goto fail;
+    for (const char *v = variables; v < variables + size; v += strlen(v) + 1)
+        if (*v != '=' && strchr(v, '=') != NULL && !is_ours(v) && put(all, v, library) != 0)
+            goto fail;
+    return all;
+fail:
+    environment_free(all);
     return NULL;
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,7 @@ void
 process_send(struct process *p, const struct message *m)
 {
     channel_send(&p->channel, m);
+    atomic_fetch_add_explicit(&p->board->mail, 1, memory_order_release);
 }
 
 void

@@ -7,18 +7,30 @@
 #include <assert.h>
 #include <string.h>
 
-static unsigned
-cpus_of(const struct runner *r, const struct piece *p)
+unsigned
+runner_cpus(const struct runner *r, const struct piece *p)
 {
     unsigned cpus = p->job->spec->cpus;
 
     return cpus < 1 ? 1 : cpus > r->slots ? r->slots : cpus;
 }
 
+unsigned
+runner_free_slots(const struct runner *r)
+{
+    return r->used < r->slots ? r->slots - r->used : 0;
+}
+
+bool
+executor_spent(const struct executor *e)
+{
+    return e->limit > 0 && e->given >= e->limit;
+}
+
 void
 executor_end(struct runner *r, struct executor *e)
 {
-    assert(e->nwork == 0);
+    assert(e->nwork == 0 && e->parked == NULL);
     if (e->state == EXECUTOR_STARTING)
         e->code->starting--;
     e->state = EXECUTOR_ENDING;
@@ -26,24 +38,41 @@ executor_end(struct runner *r, struct executor *e)
 }
 
 void
-executor_finish(struct runner *r, struct executor *e, unsigned i, int64_t now)
+executor_settle(struct runner *r, struct executor *e, int64_t now)
 {
-    assert(i < e->nwork);
-    runner_drop(r, e->work[i].piece);
-    if (i == 0)
-        e->work[0] = e->work[1];
-    e->nwork--;
-    if (e->nwork > 0) {
-        e->work[0].since = now;
+    unsigned cpus = e->nwork > 0 ? runner_cpus(r, e->work[0].piece) : 0;
+
+    if (e->awake > 0 && e->awake_cpus > cpus)
+        cpus = e->awake_cpus;
+    r->used += cpus - e->cpus;
+    e->cpus = cpus;
+    if (cpus > 0) {
+        e->state = EXECUTOR_BUSY;
         return;
     }
-    r->used -= e->cpus;
-    e->state = EXECUTOR_IDLE;
-    e->since = now;
-    if (e->doomed || (r->tasks_per_executor > 0 && e->tasks >= r->tasks_per_executor)) {
+    if (e->state == EXECUTOR_BUSY) {
+        e->state = EXECUTOR_IDLE;
+        e->since = now;
+    }
+    if (e->state == EXECUTOR_IDLE && e->parked == NULL && (e->doomed || executor_spent(e))) {
         e->kill_at = e->kill_at < now + r->grace_us ? e->kill_at : now + r->grace_us;
         executor_end(r, e);
     }
+}
+
+void
+executor_finish(struct runner *r, struct executor *e, unsigned i, int64_t now)
+{
+    struct piece *p = e->work[i].piece;
+
+    assert(i < e->nwork);
+    e->nwork--;
+    if (i == 0) {
+        e->work[0] = e->work[1];
+        e->work[0].since = now;
+    }
+    runner_drop(r, p);
+    executor_settle(r, e, now);
 }
 
 /* ---- giving -----------------------------------------------------------------------------------
@@ -53,22 +82,26 @@ static void
 introduce(struct runner *r, struct executor *e, struct runner_job *job)
 {
     uint8_t bit = (uint8_t)(1u << e->number % 8);
-    struct message m = {.type = MESSAGE_JOB, .job = {job->id, job->spec}};
+    struct message m = {.type = MESSAGE_JOB, .job = {job->id, NULL}};
 
     if (job->known[e->number / 8] & bit)
         return;
+    if ((m.job.spec = constants_spec(job)) == NULL)
+        m.job.spec = job->spec; /* no memory: it says that it finds no constants */
     job->known[e->number / 8] |= bit;
     r->hands->send(r->arg, e->number, &m);
 }
 
 /* How many tasks of a piece it may get at once. */
 static uint32_t
-allowance(const struct runner *r, const struct executor *e, const struct piece *p)
+allowance(const struct executor *e, const struct piece *p)
 {
-    uint32_t most = e->board->attached ? p->count : 1;
+    uint32_t most = e->board->attached && !p->job->nests ? p->count : 1;
 
-    if (r->tasks_per_executor > 0 && r->tasks_per_executor - e->tasks < most)
-        most = (uint32_t)(r->tasks_per_executor - e->tasks);
+    if (executor_spent(e))
+        return 1;
+    if (e->limit > 0 && e->limit - e->given < most)
+        most = (uint32_t)(e->limit - e->given);
     return most;
 }
 
@@ -77,7 +110,7 @@ allowance(const struct runner *r, const struct executor *e, const struct piece *
 static struct piece *
 give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
 {
-    uint32_t most = allowance(r, e, p);
+    uint32_t most = allowance(e, p);
     struct piece *rest = NULL;
     struct message m;
 
@@ -90,12 +123,13 @@ give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
     }
     TAILQ_REMOVE(&r->queue, p, next);
     introduce(r, e, p->job);
-    e->work[e->nwork++] = (struct work){p, ++e->last_lease, now};
-    if (e->state == EXECUTOR_IDLE) {
-        e->state = EXECUTOR_BUSY;
-        e->cpus = cpus_of(r, p);
-        r->used += e->cpus;
-    }
+    e->last_lease++;
+    /* Those in between were taken back before it looked: the one that waits keeps its place. */
+    if (e->nwork > 0 && e->last_lease % BOARD_SLICES == e->work[0].lease % BOARD_SLICES)
+        e->last_lease++;
+    e->work[e->nwork++] = (struct work){p, e->last_lease, now};
+    e->given += p->count;
+    executor_settle(r, e, now);
     board_offer(e->board, e->last_lease, p->count);
     piece_slice(p, e->last_lease, p->job->id, &m);
     r->hands->send(r->arg, e->number, &m);
@@ -105,14 +139,48 @@ give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
 /* ---- starting ---------------------------------------------------------------------------------
  */
 
+/* Whom to ask; each asks those before it first. */
+enum choice {
+    CHOOSE_CLEAN, /* no task waits in it: it would come to harm, or be kept waiting */
+    CHOOSE_ANY,
+    CHOOSE_SPENT, /* it should have no more tasks, but is kept by those that wait in it */
+};
+
 static struct executor *
-find_idle(struct runner *r, const struct code *code)
+find_idle(struct runner *r, const struct code *code, enum choice choice)
 {
+    struct executor *best = NULL;
+    enum choice found = CHOOSE_SPENT;
+
     /* The first one: so the last ones are idle for longest, and make room for other programs. */
-    for (unsigned i = 0; i < r->nexecutors; i++)
-        if (r->executors[i].state == EXECUTOR_IDLE && r->executors[i].code == code)
-            return &r->executors[i];
-    return NULL;
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        struct executor *e = &r->executors[i];
+        enum choice is = executor_spent(e)   ? CHOOSE_SPENT
+                         : e->parked != NULL ? CHOOSE_ANY
+                                             : CHOOSE_CLEAN;
+
+        if (e->state != EXECUTOR_IDLE || e->code != code || e->doomed || is > choice ||
+            (best != NULL && is >= found))
+            continue;
+        best = e;
+        found = is;
+    }
+    return best;
+}
+
+/* Processes that count: not those which only wait, or whose last tasks run. */
+static unsigned
+count_alive(const struct runner *r)
+{
+    unsigned alive = 0;
+
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        const struct executor *e = &r->executors[i];
+
+        alive += e->state != EXECUTOR_NONE && e->state != EXECUTOR_ENDING && !executor_spent(e) &&
+                 !(e->state == EXECUTOR_IDLE && e->parked != NULL);
+    }
+    return alive;
 }
 
 /* Room for one more process: end one of another program that has been idle for longest. */
@@ -120,18 +188,16 @@ static bool
 make_room(struct runner *r, const struct code *code, int64_t now)
 {
     struct executor *oldest = NULL;
-    unsigned alive = 0;
 
+    if (count_alive(r) < r->slots)
+        return true;
     for (unsigned i = 0; i < r->nexecutors; i++) {
         struct executor *e = &r->executors[i];
 
-        alive += e->state != EXECUTOR_NONE && e->state != EXECUTOR_ENDING;
-        if (e->state == EXECUTOR_IDLE && e->code != code &&
+        if (e->state == EXECUTOR_IDLE && e->code != code && e->parked == NULL &&
             (oldest == NULL || e->since < oldest->since))
             oldest = e;
     }
-    if (alive < r->slots)
-        return true;
     if (oldest == NULL)
         return false;
     oldest->kill_at = now + r->grace_us;
@@ -139,20 +205,24 @@ make_room(struct runner *r, const struct code *code, int64_t now)
     return true;
 }
 
+static struct executor *
+find_seat(struct runner *r)
+{
+    for (unsigned i = 0; i < r->nexecutors; i++)
+        if (r->executors[i].state == EXECUTOR_NONE)
+            return &r->executors[i];
+    return NULL; /* until one of those that are ending is gone */
+}
+
 static bool
 start(struct runner *r, struct code *code, int64_t now)
 {
-    struct executor *e = NULL;
+    struct executor *e;
     const char *why = NULL;
     struct board *board;
 
-    if (now < r->retry_at || !make_room(r, code, now))
+    if (now < r->retry_at || !make_room(r, code, now) || (e = find_seat(r)) == NULL)
         return false;
-    for (unsigned i = 0; i < r->nexecutors && e == NULL; i++)
-        if (r->executors[i].state == EXECUTOR_NONE)
-            e = &r->executors[i];
-    if (e == NULL)
-        return false; /* until one of those that are ending is gone */
     board = r->hands->start(r->arg, e->number, &code->spec->program, &why);
     if (board == NULL && why != NULL) {
         runner_code_failed(r, code, why, false);
@@ -169,6 +239,7 @@ start(struct runner *r, struct code *code, int64_t now)
                            .state = EXECUTOR_STARTING,
                            .code = code,
                            .board = board,
+                           .limit = r->tasks_per_executor,
                            .since = now,
                            .term_at = CLOCK_NEVER,
                            .kill_at = CLOCK_NEVER};
@@ -209,6 +280,8 @@ executor_take(struct runner *r, struct executor *e, unsigned i, uint32_t most)
         return NULL;
     }
     taken->job->pieces++;
+    e->given -= taken->count;
+    e->succeeded = false;
     return taken;
 }
 
@@ -267,9 +340,9 @@ spare(const struct executor *e)
     return left;
 }
 
-/* The executor of the program with most left to start, and in *us_p how long that takes. */
+/* The executor with most left to start, and in *us_p how long that takes. */
 static struct executor *
-richest(struct runner *r, const struct code *code, int64_t now, int64_t *us_p)
+richest(struct runner *r, int64_t now, int64_t *us_p)
 {
     struct executor *best = NULL;
 
@@ -278,8 +351,7 @@ richest(struct runner *r, const struct code *code, int64_t now, int64_t *us_p)
         struct executor *e = &r->executors[i];
         int64_t left = 0;
 
-        if (e->state != EXECUTOR_BUSY || !e->board->attached || (code != NULL && e->code != code) ||
-            e->cpus > r->slots - r->used)
+        if (e->nwork == 0 || !e->board->attached || e->cpus > runner_free_slots(r))
             continue;
         left = spare(e);
         for (unsigned k = 1; k < e->nwork; k++)
@@ -312,12 +384,14 @@ steal(struct runner *r, int64_t now)
 {
     struct executor *idle, *rich;
     struct piece *p;
+    bool apart;
     int64_t us;
 
     for (unsigned n = 0; n < r->slots && r->used < r->slots; n++) {
-        if ((rich = richest(r, NULL, now, &us)) == NULL || us < STEAL_US)
+        if ((rich = richest(r, now, &us)) == NULL || us < STEAL_US)
             return;
-        idle = find_idle(r, rich->code);
+        apart = rich->work[rich->nwork - 1].piece->job->spec->apart;
+        idle = find_idle(r, rich->code, apart ? CHOOSE_CLEAN : CHOOSE_ANY);
         if (idle == NULL) {
             if (rich->code->starting > 0 || us < STEAL_START_US || !start(r, rich->code, now))
                 return;
@@ -335,7 +409,7 @@ steal(struct runner *r, int64_t now)
 static bool
 is_short(const struct piece *p)
 {
-    return p->job->mean_ns > 0 &&
+    return p->job->mean_ns > 0 && !p->job->nests &&
            (int64_t)(p->count - p->done) * p->job->mean_ns < PREFETCH_US * 1000LL;
 }
 
@@ -345,19 +419,56 @@ prefetch(struct runner *r, int64_t now)
 {
     struct piece *p;
 
-    if (r->tasks_per_executor > 0)
-        return;
     for (unsigned i = 0; i < r->nexecutors; i++) {
         struct executor *e = &r->executors[i];
 
-        if (e->state != EXECUTOR_BUSY || e->nwork != 1 || e->doomed || e->victim_lease != 0 ||
-            !e->board->attached || !is_short(e->work[0].piece))
+        if (e->nwork != 1 || e->awake > 0 || e->doomed || e->victim_lease != 0 ||
+            executor_spent(e) || !e->board->attached || !is_short(e->work[0].piece))
             continue;
         if ((p = TAILQ_FIRST(&r->queue)) == NULL)
             return;
-        if (p->job->code == e->code && cpus_of(r, p) == e->cpus && is_short(p))
+        if (p->job->code == e->code && constants_ready(p->job) && runner_cpus(r, p) == e->cpus &&
+            is_short(p) && !(p->job->spec->apart && e->parked != NULL))
             give(r, e, p, now);
     }
+}
+
+/* An executor that has its last tasks is replaced while it runs them, not after: by one for those
+ * who wait, or else by its like. */
+static void
+replace_spent(struct runner *r, int64_t now)
+{
+    struct code *code;
+
+    for (unsigned i = 0; i < r->nexecutors && !r->draining; i++) {
+        struct executor *e = &r->executors[i];
+
+        if (e->state != EXECUTOR_BUSY || !executor_spent(e) || e->succeeded ||
+            count_alive(r) >= r->slots)
+            continue;
+        code = TAILQ_EMPTY(&r->queue) ? e->code : TAILQ_FIRST(&r->queue)->job->code;
+        if (code->state == CODE_READY)
+            e->succeeded = start(r, code, now);
+    }
+}
+
+/* No executor is idle. 1: one for this piece is on its way; 0: none can be now, and the piece goes
+ * to *e_p, or waits if that is NULL; -1: the program failed, and its pieces are gone. */
+static int
+start_for(struct runner *r, const struct piece *p, struct executor **e_p, int64_t now)
+{
+    struct code *code = p->job->code;
+
+    *e_p = NULL;
+    if (code->reserved < code->starting || start(r, code, now)) {
+        code->reserved++;
+        return 1;
+    }
+    if (code->state == CODE_FAILED)
+        return -1;
+    /* Better there than never: what waits in them may wait for this. */
+    *e_p = find_idle(r, code, find_seat(r) == NULL ? CHOOSE_SPENT : CHOOSE_ANY);
+    return 0;
 }
 
 void
@@ -367,34 +478,34 @@ runner_match(struct runner *r, int64_t now)
     struct piece *p, *after, *rest;
     struct executor *e;
     struct code *code;
+    int coming;
 
 again:
-    free_slots = r->slots - r->used;
+    free_slots = runner_free_slots(r);
     for (code = r->codes; code != NULL; code = code->hh.next)
         code->reserved = 0;
     for (p = TAILQ_FIRST(&r->queue); p != NULL && free_slots > 0; p = after) {
-        unsigned cpus = cpus_of(r, p);
+        unsigned cpus = runner_cpus(r, p);
 
         code = p->job->code;
         after = TAILQ_NEXT(p, next);
-        if (code->state != CODE_READY)
+        if (code->state != CODE_READY || !constants_ready(p->job))
             continue;
         if (cpus > free_slots)
             break; /* those behind it wait too, or it never gets its slots */
-        if ((e = find_idle(r, code)) != NULL) {
-            if ((rest = give(r, e, p, now)) != NULL)
-                after = rest;
-        } else if (code->reserved < code->starting || start(r, code, now)) {
-            code->reserved++;
-        } else if (code->state == CODE_FAILED) {
-            goto again; /* its pieces left the queue */
-        } else {
+        coming = 0;
+        e = find_idle(r, code, p->job->spec->apart ? CHOOSE_CLEAN : CHOOSE_ANY);
+        if (e == NULL && (coming = start_for(r, p, &e, now)) < 0)
+            goto again;
+        if (e == NULL && coming == 0)
             break;
-        }
+        if (e != NULL && (rest = give(r, e, p, now)) != NULL)
+            after = rest;
         free_slots -= cpus;
     }
     if (!TAILQ_EMPTY(&r->queue))
         prefetch(r, now);
     else if (r->used > 0 && r->used < r->slots)
         steal(r, now);
+    replace_spent(r, now);
 }

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct bundle { /* the columns of a slice that came */
+struct bundle { /* the columns of a slice that came: so all pieces of one lease share it */
     unsigned refs;
+    unsigned asleep; /* of these */
+    bool told;
     struct columns columns;
     uint32_t sizes[];
 };
@@ -19,6 +21,8 @@ bundle_new(const struct columns *c)
     if ((b = malloc(sizeof(*b) + sizes)) == NULL)
         return NULL;
     b->refs = 1;
+    b->asleep = 0;
+    b->told = false;
     b->columns = *c;
     b->columns.outcomes = NULL;
     blob_ref(c->data);
@@ -62,8 +66,36 @@ piece_free(struct piece *p)
 {
     if (p == NULL)
         return;
+    piece_sleep(p, false);
     bundle_unref(p->bundle);
     free(p);
+}
+
+void
+piece_sleep(struct piece *p, bool asleep)
+{
+    if (p->asleep == asleep)
+        return;
+    p->asleep = asleep;
+    if (asleep)
+        p->bundle->asleep++;
+    else
+        p->bundle->asleep--;
+}
+
+bool
+piece_all_asleep(const struct piece *p, bool left_out)
+{
+    const struct bundle *b = p->bundle;
+    unsigned pieces = b->refs - left_out, asleep = b->asleep - (left_out && p->asleep);
+
+    return pieces > 0 && asleep == pieces;
+}
+
+bool *
+piece_told(const struct piece *p)
+{
+    return &p->bundle->told;
 }
 
 struct piece *
@@ -71,7 +103,7 @@ piece_cut(struct piece *p, uint32_t count)
 {
     struct piece *rest;
 
-    assert(count < p->count && count >= p->done);
+    assert(count < p->count && count >= p->done && !p->asleep);
     if ((rest = malloc(sizeof(*rest))) == NULL)
         return NULL;
     *rest = *p;

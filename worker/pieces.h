@@ -22,14 +22,23 @@ struct piece {
     uint32_t count;
     uint32_t done; /* tasks from the front whose results were passed on; 0 in the queue */
     uint32_t attempt;
-    uint32_t from; /* the first task's place in the bundle ... */
-    size_t offset; /* ... and of its input in the bundle's bytes */
+    unsigned strikes; /* executors that ended while its task waited, and nobody knows why */
+    bool asleep;      /* its task waits for others */
+    uint32_t from;    /* the first task's place in the bundle ... */
+    size_t offset;    /* ... and of its input in the bundle's bytes */
 };
 TAILQ_HEAD(piece_list, piece);
 
 /* NULL with ENOMEM. */
 struct piece *piece_new(struct runner_job *job, const struct message_slice *slice);
 void piece_free(struct piece *p);
+
+void piece_sleep(struct piece *p, bool asleep);
+/* With the pieces of its lease, `left_out` counted out: do all of them sleep? There must be some.
+ */
+bool piece_all_asleep(const struct piece *p, bool left_out);
+/* What the broker was told of that. */
+bool *piece_told(const struct piece *p);
 
 /* Cut: `p` keeps its first `count` tasks, the rest is the new piece. NULL with ENOMEM: then nothing
  * changed. */

@@ -16,7 +16,8 @@ struct item {
     struct message m;
     uint32_t *sizes; /* owned, as is what follows */
     uint8_t *outcomes;
-    char *text, *digest;
+    char *text, *digest, *host;
+    struct spec *spec;
     bool merged; /* the blob, sizes and outcomes have room for more */
 };
 TAILQ_HEAD(item_list, item);
@@ -49,6 +50,8 @@ free_item(struct item *item)
     free(item->outcomes);
     free(item->text);
     free(item->digest);
+    free(item->host);
+    spec_unref(item->spec);
     free(item);
 }
 
@@ -196,6 +199,24 @@ keep(struct item *item)
             return -1;
     }
     switch (m->type) {
+    case MESSAGE_HELLO: /* of a client: the rest is a worker's, or an executor's */
+        m->hello.machine = m->hello.labels = "";
+        m->hello.names = NULL;
+        m->hello.nnames = 0;
+        if (keep_text(&m->hello.software, &item->digest) != 0 ||
+            keep_text(&m->hello.host, &item->host) != 0)
+            return -1;
+        return keep_text(&m->hello.name, &item->text);
+    case MESSAGE_JOB:
+        item->spec = spec_ref(m->job.spec);
+        return 0;
+    case MESSAGE_SHARE:
+    case MESSAGE_UNSHARE:
+        return keep_text(&m->share.digest, &item->digest);
+    case MESSAGE_PROGRAM_PART:
+        if (keep_text(&m->program_part.digest, &item->digest) != 0)
+            return -1;
+        return keep_text(&m->program_part.text, &item->text);
     case MESSAGE_RESULTS:
         return keep_text(&m->results.worker, &item->text);
     case MESSAGE_RUNNING:
@@ -221,7 +242,7 @@ reports_put(struct reports *o, const struct message *m)
 {
     struct item *item;
 
-    assert(m->type != MESSAGE_HELLO);
+    assert(m->type != MESSAGE_HELLO || m->client != 0);
     if (m->type == MESSAGE_RESULTS && merge(o, &m->results))
         return 0;
     if ((item = calloc(1, sizeof(*item))) == NULL)

@@ -25,6 +25,8 @@ runner_new(const struct runner_config *config)
     r->hands = config->hands;
     r->arg = config->arg;
     TAILQ_INIT(&r->queue);
+    TAILQ_INIT(&r->timed);
+    TAILQ_INIT(&r->untold);
     r->nexecutors = 2 * r->slots + 2;
     r->executors = calloc(r->nexecutors, sizeof(*r->executors));
     r->out = reports_new();
@@ -47,35 +49,15 @@ fail:
 }
 
 static void
-free_code(struct code *c)
-{
-    if (c == NULL)
-        return;
-    free(c->key);
-    free(c->why);
-    spec_unref(c->spec);
-    free(c);
-}
-
-void
-runner_code_unused(struct runner *r, struct code *c)
-{
-    /* One that failed is remembered as long as there are jobs of it. */
-    if (r->local || c->jobs > 0 || c->state == CODE_WANTED)
-        return;
-    for (unsigned i = 0; i < r->nexecutors; i++)
-        if (r->executors[i].code == c)
-            return;
-    HASH_DEL(r->codes, c);
-    free_code(c);
-}
-
-static void
 free_job(struct runner *r, struct runner_job *job)
 {
+    assert(job->parked == 0);
     HASH_DEL(r->jobs, job);
     job->code->jobs--;
     runner_code_unused(r, job->code);
+    if (job->pieces > 0) /* the runner ends */
+        constants_rest(job);
+    constants_leave(r, job);
     spec_unref(job->spec);
     free(job->known);
     free(job);
@@ -94,17 +76,20 @@ runner_free(struct runner *r)
         TAILQ_REMOVE(&r->queue, p, next);
         piece_free(p);
     }
-    for (unsigned i = 0; r->executors != NULL && i < r->nexecutors; i++)
+    for (unsigned i = 0; r->executors != NULL && i < r->nexecutors; i++) {
         for (unsigned k = 0; k < r->executors[i].nwork; k++)
             piece_free(r->executors[i].work[k].piece);
+        while (r->executors[i].parked != NULL)
+            piece_free(parked_remove(r, r->executors[i].parked));
+    }
     HASH_ITER (hh, r->jobs, job, next_job)
         free_job(r, job);
     if (r->local) {
-        free_code(r->codes);
+        code_free(r->codes);
     } else {
         HASH_ITER (hh, r->codes, code, next_code) {
             HASH_DEL(r->codes, code);
-            free_code(code);
+            code_free(code);
         }
     }
     reports_free(r->out);
@@ -179,17 +164,79 @@ runner_end_tasks(struct runner *r, const struct piece *p, uint32_t from, uint32_
     free(outcomes);
 }
 
+/* Pass results on to the broker: those of the tasks from `offset` in the piece. */
+void
+runner_forward(struct runner *r, const struct piece *p, uint32_t offset, const struct columns *c,
+               uint64_t run_us)
+{
+    struct message m = {.type = MESSAGE_RESULTS};
+
+    m.results.job = p->job->id;
+    m.results.lease = p->lease;
+    m.results.first = p->first + offset;
+    m.results.attempt = p->attempt;
+    m.results.worker = r->name;
+    m.results.run_us = run_us;
+    m.results.columns = *c;
+    runner_put(r, &m);
+}
+
+void
+runner_tell_running(struct runner *r, const struct piece *p, uint32_t offset)
+{
+    struct message m = {.type = MESSAGE_RUNNING};
+
+    m.running.job = p->job->id;
+    m.running.lease = p->lease;
+    m.running.index = p->first + offset;
+    m.running.attempt = p->attempt;
+    m.running.worker = r->name;
+    runner_put(r, &m);
+}
+
+void
+runner_tell_parked(struct runner *r, const struct piece *p, bool left_out)
+{
+    struct message m = {.type = MESSAGE_PARKED};
+    bool all = piece_all_asleep(p, left_out), *told = piece_told(p);
+
+    m.parked = (struct message_parked){.lease = p->lease, .parked = all};
+    if (all != *told && reports_put(r->out, &m) == 0)
+        *told = all;
+}
+
 /* ---- pieces ------------------------------------------------------------------------------------
  */
+
+/* Executors that know the job forget it: none of its tasks is there any more. */
+static void
+tell_executors(struct runner *r, struct runner_job *job)
+{
+    struct message m = {.type = MESSAGE_JOB_END, .job_end = {job->id, 0}};
+
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        const struct executor *e = &r->executors[i];
+
+        if (job->known[i / 8] & 1u << i % 8 &&
+            (e->state == EXECUTOR_IDLE || e->state == EXECUTOR_BUSY))
+            r->hands->send(r->arg, i, &m);
+    }
+}
 
 void
 runner_drop(struct runner *r, struct piece *p)
 {
     struct runner_job *job = p->job;
 
+    if (piece_all_asleep(p, true))
+        runner_tell_parked(r, p, true);
     piece_free(p);
-    if (--job->pieces == 0 && job->ended)
+    if (--job->pieces == 0)
+        constants_rest(job);
+    if (job->pieces == 0 && job->ended) {
+        tell_executors(r, job);
         free_job(r, job);
+    }
 }
 
 void
@@ -202,8 +249,8 @@ runner_return(struct runner *r, struct piece *p, enum returned why)
 void
 runner_enqueue(struct runner *r, struct piece *p, bool front)
 {
-    assert(p->done == 0 && p->count > 0);
-    if (p->job->code->state == CODE_FAILED) {
+    assert(p->done == 0 && p->count > 0 && !p->asleep);
+    if (p->job->code->state == CODE_FAILED || constants_failed(r, p->job, false)) {
         runner_return(r, p, RETURNED_PROGRAM);
         return;
     }
@@ -215,115 +262,6 @@ runner_enqueue(struct runner *r, struct piece *p, bool front)
         TAILQ_INSERT_HEAD(&r->queue, p, next);
     else
         TAILQ_INSERT_TAIL(&r->queue, p, next);
-}
-
-/* ---- programs ----------------------------------------------------------------------------------
- */
-
-static const char *
-program_name(const struct program *p)
-{
-    return *p->digest != '\0' ? p->digest : p->name;
-}
-
-static const char *
-code_name(const struct code *c)
-{
-    return program_name(&c->spec->program);
-}
-
-static struct code *
-find_code(struct runner *r, struct spec *spec)
-{
-    const struct program *p = &spec->program;
-    const char *name = *p->digest != '\0' ? p->digest : p->name;
-    size_t size = strlen(name) + 1 + p->arguments_size;
-    struct code *code;
-    char *key;
-
-    if (r->local)
-        return r->codes;
-    if ((key = malloc(size)) == NULL)
-        return NULL;
-    strcpy(key, name);
-    if (p->arguments_size > 0)
-        memcpy(key + strlen(name) + 1, p->arguments, p->arguments_size);
-    HASH_FIND(hh, r->codes, key, size, code);
-    if (code != NULL) {
-        free(key);
-        return code;
-    }
-    if ((code = calloc(1, sizeof(*code))) == NULL) {
-        free(key);
-        return NULL;
-    }
-    code->key = key;
-    code->spec = spec_ref(spec);
-    HASH_ADD_KEYPTR(hh, r->codes, code->key, size, code);
-    return code;
-}
-
-static void
-say_failed(struct runner *r, const struct code *c, const char *text)
-{
-    struct message m = {.type = MESSAGE_PROGRAM_FAILED};
-
-    m.program_failed.digest = code_name(c);
-    if (r->local && r->jobs != NULL) /* the pool has its path, jobs have its name */
-        m.program_failed.digest = program_name(&r->jobs->spec->program);
-    m.program_failed.text = text;
-    runner_put(r, &m);
-}
-
-void
-runner_code_failed(struct runner *r, struct code *c, const char *text, bool again)
-{
-    struct piece *p, *after;
-
-    free(c->why);
-    c->why = again ? NULL : strdup(text);
-    c->state = again ? CODE_UNKNOWN : CODE_FAILED;
-    c->barren = 0;
-    say_failed(r, c, text);
-    for (p = TAILQ_FIRST(&r->queue); p != NULL; p = after) {
-        after = TAILQ_NEXT(p, next);
-        if (p->job->code == c) {
-            TAILQ_REMOVE(&r->queue, p, next);
-            runner_return(r, p, RETURNED_PROGRAM);
-        }
-    }
-}
-
-void
-runner_program_ready(struct runner *r, const char *digest, int64_t now)
-{
-    (void)now;
-    for (struct code *c = r->codes; c != NULL; c = c->hh.next)
-        if (c->state == CODE_WANTED && strcmp(code_name(c), digest) == 0)
-            c->state = CODE_READY;
-}
-
-void
-runner_program_failed(struct runner *r, const char *digest, const char *text, bool again,
-                      int64_t now)
-{
-    (void)now;
-    for (struct code *c = r->codes; c != NULL; c = c->hh.next)
-        if (c->state == CODE_WANTED && strcmp(code_name(c), digest) == 0)
-            runner_code_failed(r, c, text, again);
-}
-
-bool
-runner_program_used(const struct runner *r, const char *digest)
-{
-    for (unsigned i = 0; i < r->nexecutors; i++)
-        if (r->executors[i].state != EXECUTOR_NONE &&
-            strcmp(code_name(r->executors[i].code), digest) == 0)
-            return true;
-    for (struct runner_job *job = r->jobs; job != NULL; job = job->hh.next)
-        if (job->pieces > 0 && strcmp(code_name(job->code), digest) == 0)
-            return true;
-    return false;
 }
 
 /* ---- messages of the broker
@@ -347,18 +285,19 @@ on_job(struct runner *r, const struct message_job *m)
         job->ended = false;
         return;
     }
-    if ((job = calloc(1, sizeof(*job))) == NULL ||
-        (job->known = calloc(r->nexecutors / 8 + 1, 1)) == NULL ||
-        (job->code = find_code(r, m->spec)) == NULL) {
-        /* Its slices will be returned. */
-        if (job != NULL)
-            free(job->known);
+    if ((job = calloc(1, sizeof(*job))) == NULL)
+        return; /* its slices will be returned */
+    job->spec = spec_ref(m->spec);
+    if ((job->known = calloc(r->nexecutors / 8 + 1, 1)) == NULL || constants_join(r, job) != 0 ||
+        (job->code = code_find(r, m->spec)) == NULL) {
+        constants_leave(r, job);
+        spec_unref(job->spec);
+        free(job->known);
         free(job);
         return;
     }
     job->code->jobs++;
     job->id = m->job;
-    job->spec = spec_ref(m->spec);
     HASH_ADD(hh, r->jobs, id, sizeof(job->id), job);
 }
 
@@ -374,9 +313,12 @@ on_slice(struct runner *r, const struct message_slice *m)
         say_returned(r, m->lease, m->first, m->columns.count, RETURNED_UNSTARTED);
         return;
     }
-    job->pieces++;
+    if (job->pieces++ == 0)
+        constants_work(r, job);
+    (void)constants_failed(r, job, true);
     if (job->code->state == CODE_FAILED)
-        say_failed(r, job->code, job->code->why != NULL ? job->code->why : "cannot start here");
+        code_say_failed(r, job->code,
+                        job->code->why != NULL ? job->code->why : "cannot start here");
     if (job->code->state == CODE_UNKNOWN && !r->draining) {
         job->code->state = CODE_WANTED;
         r->hands->want(r->arg, &job->code->spec->program);
@@ -470,31 +412,17 @@ cancel_queued(struct runner *r, struct piece *p, uint64_t first, uint64_t count)
 static void
 on_cancel(struct runner *r, const struct message_range *m, int64_t now)
 {
+    const struct runner_job *job = find_job(r, m->job);
+    bool waits = job != NULL && job->parked > 0;
     struct piece *p, *after;
 
     for (unsigned i = 0; i < r->nexecutors; i++)
-        if (r->executors[i].state == EXECUTOR_BUSY)
+        if (r->executors[i].nwork > 0 || (r->executors[i].parked != NULL && waits))
             executor_cancel(r, &r->executors[i], m->job, m->first, m->count, now);
     for (p = TAILQ_FIRST(&r->queue); p != NULL; p = after) {
         after = TAILQ_NEXT(p, next);
         if (p->job->id == m->job)
             cancel_queued(r, p, m->first, m->count);
-    }
-}
-
-static void
-tell_executors(struct runner *r, struct runner_job *job)
-{
-    struct message m = {.type = MESSAGE_JOB_END, .job_end = {job->id, 0}};
-
-    for (unsigned i = 0; i < r->nexecutors; i++) {
-        struct executor *e = &r->executors[i];
-
-        if (!(job->known[i / 8] & 1u << i % 8))
-            continue;
-        job->known[i / 8] &= (uint8_t) ~(1u << i % 8);
-        if (e->state == EXECUTOR_IDLE || e->state == EXECUTOR_BUSY)
-            r->hands->send(r->arg, i, &m);
     }
 }
 
@@ -507,15 +435,20 @@ on_job_end(struct runner *r, uint64_t id, int64_t now)
     if (job == NULL)
         return;
     on_cancel(r, &all, now);
-    tell_executors(r, job);
     job->ended = true;
-    if (job->pieces == 0)
+    if (job->pieces == 0) {
+        tell_executors(r, job);
         free_job(r, job);
+    }
 }
 
 void
 runner_input(struct runner *r, const struct message *m, int64_t now)
 {
+    if (m->client != 0) {
+        relay_down(r, m);
+        return;
+    }
     switch (m->type) {
     case MESSAGE_WELCOME:
         if (m->welcome.name != NULL && *m->welcome.name != '\0')
@@ -535,6 +468,9 @@ runner_input(struct runner *r, const struct message *m, int64_t now)
         break;
     case MESSAGE_JOB_END:
         on_job_end(r, m->job_end.job, now);
+        break;
+    case MESSAGE_UNSHARE:
+        constants_drop(r, m->share.digest);
         break;
     default:
         break;

@@ -25,6 +25,9 @@ struct runner_hands {
     void (*signal)(void *arg, unsigned executor, int signal); /* SIGKILL: with its group */
     /* Get the program: answered by runner_program_ready() or _failed(), later. */
     void (*want)(void *arg, const struct program *program);
+    /* The same for a constant: runner_shared_ready() or _failed(). */
+    void (*want_shared)(void *arg, const struct shared *shared);
+    void (*drop_shared)(void *arg, const char *digest); /* nobody needs it any more */
 };
 
 struct runner_config {
@@ -42,6 +45,8 @@ struct runner *runner_new(const struct runner_config *config); /* NULL: ENOMEM *
 void runner_free(struct runner *r);
 unsigned runner_executors(const struct runner *r);
 
+/* What has a `client`, in all directions, is of the conversation between a client in an executor
+ * and the broker: it is passed on, with its number changed. */
 void runner_input(struct runner *r, const struct message *m, int64_t now); /* from the broker */
 bool runner_output(struct runner *r, struct message *m);   /* to it; borrowed till the next call */
 int runner_say(struct runner *r, const struct message *m); /* put the shell's own words in line */
@@ -62,6 +67,11 @@ void runner_program_ready(struct runner *r, const char *digest, int64_t now);
 /* It will not start here; with `again`, ask anew when work for it comes. */
 void runner_program_failed(struct runner *r, const char *digest, const char *text, bool again,
                            int64_t now);
+/* Where it is, as long as it is used. */
+void runner_shared_ready(struct runner *r, const char *digest, const char *path, int64_t now);
+void runner_shared_failed(struct runner *r, const char *digest, const char *text, bool again,
+                          int64_t now);
+bool runner_shared_used(const struct runner *r, const char *digest);
 bool runner_program_used(const struct runner *r, const char *digest); /* by work or an executor */
 
 /* Start `count` executors before work comes; local only. */

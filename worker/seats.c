@@ -2,6 +2,8 @@
 #include "seats.h"
 #include "spawn.h"
 
+#include "environment.h"
+
 #include "../base/clock.h"
 
 #include <assert.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- the hands of the runner --------------------------------------------------------------------
@@ -21,7 +24,7 @@ seats_path(struct supervisor *s, const struct program *program)
     if (s->config.local_program != NULL)
         return s->config.local_program;
     if (*program->digest != '\0')
-        return programs_path(s->cache, program->digest);
+        return programs_path(s->cache, CONTENT_PROGRAM, program->digest);
     for (unsigned i = 0; i < s->config.nprograms; i++)
         if (strcmp(s->named[i].name, program->name) == 0)
             return s->named[i].path;
@@ -62,11 +65,65 @@ tell_start(struct supervisor *s, const char *path, int error)
     snprintf(s->why, sizeof(s->why), "%s%s", strerror(error), hint);
 }
 
+/* NULL if executors can work in it; else why not, in a sentence. */
+static const char *
+bad_directory(struct supervisor *s, const char *directory)
+{
+    struct stat st;
+
+    if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode))
+        errno = ENOTDIR;
+    else if (access(directory, X_OK) == 0)
+        return NULL;
+    snprintf(
+        s->why, sizeof(s->why),
+        "directory %s cannot be worked in on worker %s: %s; the session's config names it, and "
+        "each worker must have it",
+        directory, s->config.name, strerror(errno));
+    return s->why;
+}
+
 static void process_message(void *arg, unsigned number, const struct message *m);
 static void process_output(void *arg, unsigned number, int stream, const char *bytes, size_t size);
 static void process_gone(void *arg, unsigned number);
 
 static const struct process_events events = {process_message, process_output, process_gone};
+
+/* Where its executor works. -1: nowhere now; with *why, never. */
+static int
+find_place(struct supervisor *s, struct seat *seat, const struct program *program,
+           const char **directory_p, const char **why)
+{
+    if (program->directory != NULL && *program->directory != '\0') {
+        *directory_p = program->directory;
+        return (*why = bad_directory(s, program->directory)) == NULL ? 0 : -1;
+    }
+    if (s->places == NULL)
+        return 0;
+    *directory_p = seat->place = places_make(s->places);
+    return seat->place == NULL ? -1 : 0;
+}
+
+static struct process *
+start_process(struct supervisor *s, struct process_config *config, const struct program *program)
+{
+    struct process *process;
+    char **envp = NULL;
+    int error;
+
+    if (program->environment_size > 0) {
+        envp = environment_with(s->envp, program->environment, program->environment_size,
+                                s->libraries);
+        if (envp == NULL)
+            return NULL;
+        config->envp = envp;
+    }
+    process = process_start(config);
+    error = errno;
+    environment_free(envp);
+    errno = error;
+    return process;
+}
 
 static struct board *
 hand_start(void *arg, unsigned number, const struct program *program, const char **why)
@@ -95,12 +152,9 @@ hand_start(void *arg, unsigned number, const struct program *program, const char
     }
     *seat = (struct seat){0};
     throttle_init(&seat->throttle, s->now);
-    if (s->places != NULL) {
-        if ((seat->place = places_make(s->places)) == NULL)
-            return NULL;
-        config.directory = seat->place;
-    }
-    if ((seat->process = process_start(&config)) != NULL)
+    if (find_place(s, seat, program, &config.directory, why) != 0)
+        return NULL;
+    if ((seat->process = start_process(s, &config, program)) != NULL)
         return process_board(seat->process);
     if (is_hopeless(errno)) {
         tell_start(s, path, errno);
@@ -140,22 +194,42 @@ hand_signal(void *arg, unsigned number, int signal)
 }
 
 static void
-hand_want(void *arg, const struct program *program)
+want(struct supervisor *s, const struct spec *spec, bool constant)
 {
-    struct supervisor *s = arg;
-    struct spec spec = {.program = *program};
     struct want *want = calloc(1, sizeof(*want));
 
-    if (want == NULL || (want->spec = spec_new(&spec)) == NULL) {
+    if (want == NULL || (want->spec = spec_new(spec)) == NULL) {
         free(want);
         return; /* the broker takes the slice back when it finds nothing done */
     }
+    want->constant = constant;
     want->next = s->wants;
     s->wants = want;
 }
 
-const struct runner_hands seats_hands = {hand_start, hand_send, hand_hang_up, hand_signal,
-                                         hand_want};
+static void
+hand_want(void *arg, const struct program *program)
+{
+    want(arg, &(struct spec){.program = *program}, false);
+}
+
+static void
+hand_want_shared(void *arg, const struct shared *shared)
+{
+    want(arg, &(struct spec){.shared = shared, .nshared = 1}, true);
+}
+
+static void
+hand_drop_shared(void *arg, const char *digest)
+{
+    struct supervisor *s = arg;
+
+    if (s->cache != NULL)
+        programs_drop(s->cache, CONTENT_CONSTANT, digest);
+}
+
+const struct runner_hands seats_hands = {hand_start, hand_send,        hand_hang_up,    hand_signal,
+                                         hand_want,  hand_want_shared, hand_drop_shared};
 
 /* ---- what executors do
  * ---------------------------------------------------------------------------- */
@@ -165,7 +239,7 @@ process_message(void *arg, unsigned number, const struct message *m)
 {
     struct supervisor *s = arg;
 
-    if (m->type == MESSAGE_HELLO)
+    if (m->type == MESSAGE_HELLO && m->client == 0)
         s->seats[number].met = true;
     s->now = clock_us();
     runner_heard(s->runner, number, m, s->now);

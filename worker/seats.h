@@ -26,6 +26,7 @@ struct named { /* a --program */
 
 struct want {
     struct want *next;
+    bool constant; /* the one that is shared in the spec; else its program */
     struct spec *spec;
 };
 

@@ -186,6 +186,11 @@ static void
 take(struct shell *s, const struct message *m, int64_t now)
 {
     s->heard = now;
+    if (m->client != 0) {
+        if (s->welcomed)
+            supervisor_input(s->supervisor, m, now);
+        return;
+    }
     switch (m->type) {
     case MESSAGE_WELCOME:
         welcome(s, m, now);

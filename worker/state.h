@@ -1,5 +1,6 @@
 /* state.h - what the runner knows. Shared by its parts only: runner.c (messages in), match.c (who
- * runs what), watch.c (running tasks, and the ends of executors). */
+ * runs what), codes.c (programs), watch.c (running tasks), parked.c (waiting ones), bury.c (the
+ * ends of executors), relay.c (the clients in executors), life.c (turns, beginning and end). */
 #ifndef LADLE_STATE_H
 #define LADLE_STATE_H
 
@@ -39,10 +40,15 @@ struct runner_job {
     uint64_t id;
     struct spec *spec;
     struct code *code;
-    unsigned pieces; /* queued and with executors */
-    bool ended;      /* JOB_END came: forgotten with its last piece */
-    int64_t mean_ns; /* of a task here; 0: not known yet */
-    uint8_t *known;  /* a bit for each executor that was sent it */
+    unsigned pieces;             /* queued and with executors */
+    unsigned parked;             /* of these */
+    bool nests;                  /* a task of it has waited: no task stands behind another one */
+    bool ended;                  /* JOB_END came: forgotten with its last piece */
+    int64_t mean_ns;             /* of a task here; 0: not known yet */
+    uint8_t *known;              /* a bit for each executor that was sent it */
+    struct constant **constants; /* all but the empty ones: constants.c */
+    uint32_t nconstants;
+    struct spec *shown; /* to executors: with the paths of the constants */
     UT_hash_handle hh;
 };
 
@@ -60,6 +66,21 @@ struct work {
     int64_t since;
 };
 
+/* A task that waited for others, and may still do so: its stack is in its executor. */
+struct parked {
+    uint64_t lease; /* the executor's: nothing else is left of it */
+    UT_hash_handle hh;
+    struct executor *executor;
+    struct piece *piece;  /* of this one task; asleep, unless awake */
+    uint32_t offset;      /* in its slice */
+    bool awake;           /* it goes on: its executor works for it */
+    enum outcome verdict; /* how it ends, as it shall not go on; DONE: it may */
+    int64_t out_of_time;  /* when; CLOCK_NEVER: never */
+    int64_t tell_at;      /* when to tell the broker that it runs; CLOCK_NEVER: that was done */
+    TAILQ_ENTRY(parked) timed, untold;
+};
+TAILQ_HEAD(parked_list, parked);
+
 struct executor {
     unsigned number;
     enum executor_state state;
@@ -69,8 +90,20 @@ struct executor {
     struct work work[2]; /* at work, and waiting behind it */
     unsigned nwork;
     unsigned cpus;  /* slots taken while BUSY */
-    uint64_t tasks; /* that ended here */
+    uint64_t given; /* tasks, but those taken back */
+    uint64_t limit; /* of these; 0: none */
+    bool succeeded; /* the executor that comes after it was started */
     int64_t since;  /* it started, or became idle */
+
+    struct parked *parked; /* by their lease */
+    unsigned awake;        /* of these */
+    unsigned awake_cpus;   /* the most slots that one of them takes */
+    unsigned victims;      /* of these: with a verdict */
+    uint64_t hunted;       /* the lease of a victim that was seen at work ... */
+    int64_t hunted_at;     /* ... since then */
+
+    uint32_t client;       /* the client in it; 0: none. Its number towards the broker ... */
+    uint32_t client_there; /* ... and there */
 
     uint64_t told_lease; /* the running task that the broker was told of */
     uint32_t told_offset;
@@ -93,12 +126,18 @@ struct runner {
     void *arg;
     struct reports *out;
     struct code *codes;
+    struct constant *constants; /* by digest */
     struct runner_job *jobs;
     struct piece_list queue;
     struct executor *executors;
     unsigned nexecutors; /* room; a few more than slots, for those that are ending */
-    unsigned used;       /* slots taken by BUSY executors */
-    int64_t retry_at;    /* an executor could not be started: not before then */
+    unsigned used;       /* slots taken by BUSY executors: more than there are, while tasks that had
+                            waited go on */
+    unsigned parked;
+    struct parked_list timed;  /* the one that is out of time next is the first */
+    struct parked_list untold; /* likewise */
+    uint32_t last_client;
+    int64_t retry_at; /* an executor could not be started: not before then */
     int64_t retry_us;
     bool draining, told_draining;
 };
@@ -111,19 +150,51 @@ void runner_end_tasks(struct runner *r, const struct piece *p, uint32_t from, ui
                       enum outcome outcome, const char *text);
 void runner_drop(struct runner *r, struct piece *p); /* nothing is left of it */
 void runner_enqueue(struct runner *r, struct piece *p, bool front);
+void runner_forward(struct runner *r, const struct piece *p, uint32_t offset,
+                    const struct columns *c, uint64_t run_us); /* results, to the broker */
+void runner_tell_running(struct runner *r, const struct piece *p, uint32_t offset);
+/* Tell the broker when all that is left of a lease waits, or no longer. */
+void runner_tell_parked(struct runner *r, const struct piece *p, bool left_out);
+
+/* codes.c */
+struct code *code_find(struct runner *r, struct spec *spec); /* or made; NULL: ENOMEM */
+void code_free(struct code *c);                              /* NULL is allowed */
+void code_say_failed(struct runner *r, const struct code *c, const char *text);
 void runner_code_unused(struct runner *r, struct code *c); /* forget it, if that is so */
 void runner_code_failed(struct runner *r, struct code *c, const char *text, bool again);
 
+/* constants.c */
+int constants_join(struct runner *r, struct runner_job *job); /* -1: ENOMEM */
+void constants_leave(struct runner *r, struct runner_job *job);
+void constants_work(struct runner *r, struct runner_job *job); /* its first piece came */
+void constants_rest(struct runner_job *job);                   /* its last one is gone */
+bool constants_ready(const struct runner_job *job);
+/* Is there one that cannot be had here? With `tell`, the broker hears why. */
+bool constants_failed(struct runner *r, const struct runner_job *job, bool tell);
+struct spec *constants_spec(struct runner_job *job);       /* for executors; NULL: ENOMEM */
+void constants_drop(struct runner *r, const char *digest); /* no job needs it, says the broker */
+
 /* match.c */
+unsigned runner_free_slots(const struct runner *r);
+unsigned runner_cpus(const struct runner *r, const struct piece *p);
+bool executor_spent(const struct executor *e); /* it has been given all that it may get */
+/* It has more to do, or less: which state is that, and how many slots? It may end for it. */
+void executor_settle(struct runner *r, struct executor *e, int64_t now);
 void executor_end(struct runner *r, struct executor *e); /* hang up */
 /* Take all tasks that were not started from an executor: back into the queue. */
 void executor_take_back(struct runner *r, struct executor *e, int64_t now);
 /* Take up to `most` from one of its pieces: a new piece, in no list; NULL if there are none. */
 struct piece *executor_take(struct runner *r, struct executor *e, unsigned i, uint32_t most);
-/* All tasks of work[0] have ended or were taken away. */
+/* All tasks of work[i] have ended or were taken away. */
 void executor_finish(struct runner *r, struct executor *e, unsigned i, int64_t now);
 
 /* watch.c */
+struct work *executor_work(struct executor *e, uint64_t lease); /* NULL: none */
+void executor_read_board(struct runner *r, struct executor *e, int64_t now);
+/* Why a task ended with this verdict. */
+void verdict_text(enum outcome verdict, const struct piece *p, char *text, size_t size);
+/* The lease of the task for which it works now; 0: none, or it does not say. */
+uint64_t executor_owner(const struct executor *e);
 void executor_results(struct runner *r, struct executor *e, const struct message_results *m,
                       int64_t now);
 void executor_watch(struct runner *r, struct executor *e, int64_t now);
@@ -131,5 +202,28 @@ int64_t executor_deadline(const struct runner *r, const struct executor *e, int6
 void executor_cancel(struct runner *r, struct executor *e, uint64_t job, uint64_t first,
                      uint64_t count, int64_t now);
 void executor_kill(struct runner *r, struct executor *e, const char *fault);
+
+/* parked.c */
+struct parked *parked_find(const struct executor *e, uint64_t lease); /* NULL: none */
+void executor_parked(struct runner *r, struct executor *e, const struct message_parked *m,
+                     int64_t now);
+void parked_results(struct runner *r, struct executor *e, struct parked *k,
+                    const struct message_results *m, int64_t now);
+/* Strike it off. Its piece, awake, is the caller's. */
+struct piece *parked_remove(struct runner *r, struct parked *k);
+/* Those of a job in [first, end) shall not go on. True if there are some. */
+bool parked_cancel(struct runner *r, struct executor *e, uint64_t job, uint64_t first,
+                   uint64_t end);
+void parked_watch(struct runner *r, struct executor *e, int64_t now);
+void parked_tick(struct runner *r, int64_t now);
+int64_t parked_deadline(const struct runner *r);
+void executor_say_cancel(struct runner *r, const struct executor *e, uint64_t job, uint64_t first,
+                         uint64_t count);
+
+/* relay.c */
+void relay_up(struct runner *r, struct executor *e, const struct message *m);
+void relay_down(struct runner *r, const struct message *m);
+void relay_end(struct runner *r, struct executor *e);  /* the executor is gone */
+void relay_stop(struct runner *r, struct executor *e); /* the broker is */
 
 #endif

@@ -51,7 +51,7 @@ is_used(void *arg, const char *digest)
 {
     struct supervisor *s = arg;
 
-    return runner_program_used(s->runner, digest);
+    return runner_program_used(s->runner, digest) || runner_shared_used(s->runner, digest);
 }
 
 static void
@@ -72,11 +72,23 @@ look_for(struct supervisor *s, const struct program *program)
         snprintf(s->why, sizeof(s->why), "program '%s' is for %s, this worker is %s", program->name,
                  machine, machine_host());
         runner_program_failed(s->runner, program->digest, s->why, false, s->now);
-    } else if (programs_path(s->cache, program->digest) != NULL) {
+    } else if (programs_path(s->cache, CONTENT_PROGRAM, program->digest) != NULL) {
         runner_program_ready(s->runner, program->digest, s->now);
-    } else if (programs_fetch(s->cache, program, s->now) != 0) {
+    } else if (programs_fetch(s->cache, CONTENT_PROGRAM, program->digest, program->name, s->now) !=
+               0) {
         runner_program_failed(s->runner, program->digest, "out of memory", true, s->now);
     }
+}
+
+static void
+look_for_constant(struct supervisor *s, const struct shared *shared)
+{
+    const char *path = programs_path(s->cache, CONTENT_CONSTANT, shared->digest);
+
+    if (path != NULL)
+        runner_shared_ready(s->runner, shared->digest, path, s->now);
+    else if (programs_fetch(s->cache, CONTENT_CONSTANT, shared->digest, shared->name, s->now) != 0)
+        runner_shared_failed(s->runner, shared->digest, "out of memory", true, s->now);
 }
 
 static void
@@ -86,7 +98,10 @@ answer_wants(struct supervisor *s)
 
     while ((want = s->wants) != NULL) {
         s->wants = want->next;
-        look_for(s, &want->spec->program);
+        if (want->constant)
+            look_for_constant(s, want->spec->shared);
+        else
+            look_for(s, &want->spec->program);
         spec_unref(want->spec);
         free(want);
     }
@@ -103,18 +118,58 @@ ask_for_parts(struct supervisor *s)
 }
 
 static void
-on_part(struct supervisor *s, const struct message_program_part *part)
+on_program_part(struct supervisor *s, const struct message_program_part *part)
 {
     const char *why;
-    int result;
+    int result = programs_part(s->cache, CONTENT_PROGRAM, part, s->now, &why);
 
-    if (s->cache == NULL)
-        return;
-    result = programs_part(s->cache, part, s->now, &why);
     if (result > 0)
         runner_program_ready(s->runner, part->digest, s->now);
     else if (result < 0)
         runner_program_failed(s->runner, part->digest, why, part->size == 0, s->now);
+}
+
+static void
+constant_is_here(struct supervisor *s, const char *digest)
+{
+    const char *path = programs_path(s->cache, CONTENT_CONSTANT, digest);
+
+    if (path != NULL)
+        runner_shared_ready(s->runner, digest, path, s->now);
+    else
+        runner_shared_failed(s->runner, digest, "a constant was taken out of the cache", true,
+                             s->now);
+}
+
+static void
+on_constant_part(struct supervisor *s, const struct message_program_part *part)
+{
+    const char *why;
+    int result = programs_part(s->cache, CONTENT_CONSTANT, part, s->now, &why);
+
+    if (result < 0)
+        runner_shared_failed(s->runner, part->digest, why, part->size == 0, s->now);
+    else if (result > 0)
+        constant_is_here(s, part->digest);
+}
+
+/* Of a run before this one. */
+static void
+check_constants(struct supervisor *s)
+{
+    char digest[65];
+
+    if (s->cache != NULL && programs_check(s->cache, digest))
+        constant_is_here(s, digest);
+}
+
+static void
+on_part(struct supervisor *s, const struct message_program_part *part)
+{
+    if (s->cache == NULL)
+        return;
+    on_program_part(s, part);
+    on_constant_part(s, part);
 }
 
 /* ---- beginning and end
@@ -145,6 +200,7 @@ copy_config(struct supervisor *s, const struct supervisor_config *config)
     s->config.name = strdup(config->name != NULL ? config->name : "");
     s->config.labels = strdup(config->labels != NULL ? config->labels : "");
     s->config.directory = NULL;
+    s->config.local_environment = s->config.local_directory = NULL; /* the runner has them */
     s->config.local_program = config->local_program != NULL ? strdup(config->local_program) : NULL;
     if (s->config.name == NULL || s->config.labels == NULL ||
         (config->local_program != NULL && s->config.local_program == NULL))
@@ -188,9 +244,14 @@ own_arguments(size_t *size_p)
 }
 
 static int
-open_runner(struct supervisor *s)
+open_runner(struct supervisor *s, const struct supervisor_config *from)
 {
-    struct program program = {.name = s->config.local_program, .machine = "", .arguments = ""};
+    struct program program = {.name = s->config.local_program,
+                              .machine = "",
+                              .arguments = "",
+                              .environment = from->local_environment,
+                              .environment_size = from->local_environment_size,
+                              .directory = from->local_directory};
     struct runner_config config = {
         .slots = s->config.slots,
         .local = s->config.local_program != NULL,
@@ -248,7 +309,7 @@ supervisor_new(const struct supervisor_config *config, int64_t now)
     }
     s->now = now;
     s->deadline = CLOCK_NEVER;
-    if (copy_config(s, config) != 0 || open_runner(s) != 0 ||
+    if (copy_config(s, config) != 0 || open_runner(s, config) != 0 ||
         open_directory(s, config->directory) != 0 || open_rest(s) != 0) {
         error = errno;
         supervisor_free(s);
@@ -368,6 +429,10 @@ void
 supervisor_input(struct supervisor *s, const struct message *m, int64_t now)
 {
     s->now = now;
+    if (m->client != 0) { /* to a client in an executor */
+        runner_input(s->runner, m, now);
+        return;
+    }
     switch (m->type) {
     case MESSAGE_WELCOME:
         rename_worker(s, m->welcome.name);
@@ -413,6 +478,7 @@ supervisor_tick(struct supervisor *s, int64_t now)
         if (s->seats[i].process != NULL &&
             (at = process_tick(s->seats[i].process, now)) < s->deadline)
             s->deadline = at;
+    check_constants(s);
     ask_for_parts(s);
     runner_tick(s->runner, now);
 }

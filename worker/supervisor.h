@@ -26,6 +26,11 @@ struct supervisor_config { /* everything is copied, but poller */
     /* The one program of a local pool, run from this path in the program's own directory; else
      * NULL. */
     const char *local_program;
+    /* Of its executors: variables over ours, NAME=VALUE, each ended by NUL; and the directory to
+     * work in; NULL: none, our own. */
+    const char *local_environment;
+    uint32_t local_environment_size;
+    const char *local_directory;
     /* Where programs are cached and executors work; NULL in a local pool. Made if missing. */
     const char *directory;
     uint64_t cache_bytes; /* 0: 4 GiB */
@@ -47,7 +52,9 @@ void supervisor_free(struct supervisor *s);
 void supervisor_hello(struct supervisor *s,
                       struct message *m); /* fill in what the broker wants to know */
 
-/* WELCOME, JOB, SLICE, REVOKE, CANCEL, JOB_END, PROGRAM_PART, REFUSED from the broker. */
+/* WELCOME, JOB, SLICE, REVOKE, CANCEL, JOB_END, PROGRAM_PART, REFUSED from the broker. What has a
+ * `client` is of the conversation between the broker and that client in an executor, in both
+ * directions: passed on as it is, or dropped if there is no such client any more. */
 void supervisor_input(struct supervisor *s, const struct message *m, int64_t now);
 bool supervisor_output(struct supervisor *s,
                        struct message *m); /* to the broker; borrowed till the next call */

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct work *
-find_work(struct executor *e, uint64_t lease)
+struct work *
+executor_work(struct executor *e, uint64_t lease)
 {
     for (unsigned i = 0; i < e->nwork; i++)
         if (e->work[i].lease == lease)
@@ -44,28 +44,11 @@ measure(struct runner_job *job, uint64_t run_us, uint32_t count)
         job->mean_ns = 1;
 }
 
-/* Pass results on to the broker: those of the tasks from `offset` in the piece. */
-static void
-forward(struct runner *r, const struct piece *p, uint32_t offset, const struct columns *c,
-        uint64_t run_us)
-{
-    struct message m = {.type = MESSAGE_RESULTS};
-
-    m.results.job = p->job->id;
-    m.results.lease = p->lease;
-    m.results.first = p->first + offset;
-    m.results.attempt = p->attempt;
-    m.results.worker = r->name;
-    m.results.run_us = run_us;
-    m.results.columns = *c;
-    runner_put(r, &m);
-}
-
-static void
-verdict_text(const struct executor *e, const struct piece *p, char *text, size_t size)
+void
+verdict_text(enum outcome verdict, const struct piece *p, char *text, size_t size)
 {
     text[0] = '\0';
-    if (e->verdict == OUTCOME_TIMED_OUT)
+    if (verdict == OUTCOME_TIMED_OUT)
         snprintf(text, size, "ran longer than its timeout of %lld ms",
                  (long long)p->job->spec->timeout_ms);
 }
@@ -86,15 +69,15 @@ pass_verdict(struct runner *r, struct executor *e, const struct work *w, const s
     e->victim_lease = 0;
     if (c->outcomes == NULL || c->outcomes[at] != OUTCOME_FAILED)
         return false;
-    verdict_text(e, w->piece, text, sizeof(text));
+    verdict_text(e->verdict, w->piece, text, sizeof(text));
     if (at > 0) {
         part = columns_part(c, 0, at, 0);
-        forward(r, w->piece, w->piece->done, &part, each * at);
+        runner_forward(r, w->piece, w->piece->done, &part, each * at);
     }
     runner_end_tasks(r, w->piece, e->victim_offset, 1, e->verdict, text);
     if (at + 1 < c->count) {
         part = columns_part(c, at + 1, c->count - at - 1, columns_length(c, 0, at + 1));
-        forward(r, w->piece, e->victim_offset + 1, &part, each * part.count);
+        runner_forward(r, w->piece, e->victim_offset + 1, &part, each * part.count);
     }
     return true;
 }
@@ -116,9 +99,8 @@ take_results(struct runner *r, struct executor *e, struct work *w, uint32_t offs
     }
     measure(p->job, run_us, c.count);
     if (!pass_verdict(r, e, w, &c, run_us))
-        forward(r, p, p->done, &c, run_us);
+        runner_forward(r, p, p->done, &c, run_us);
     p->done += c.count;
-    e->tasks += c.count;
     e->code->barren = 0;
     if (e->victim_lease == 0 && !e->doomed)
         e->term_at = CLOCK_NEVER; /* the one it was meant for is over */
@@ -129,10 +111,13 @@ take_results(struct runner *r, struct executor *e, struct work *w, uint32_t offs
 void
 executor_results(struct runner *r, struct executor *e, const struct message_results *m, int64_t now)
 {
-    struct work *w = find_work(e, m->lease);
+    struct work *w = executor_work(e, m->lease);
+    struct parked *k;
     uint64_t offset;
 
-    if (w == NULL) /* all of it is known: it was read from the board */
+    if (w == NULL && (k = parked_find(e, m->lease)) != NULL)
+        parked_results(r, e, k, m, now);
+    if (w == NULL) /* or all of it is known: it was read from the board */
         return;
     offset = m->first - w->piece->first;
     if (m->first < w->piece->first || offset > w->piece->done || m->columns.count == 0 ||
@@ -144,8 +129,8 @@ executor_results(struct runner *r, struct executor *e, const struct message_resu
 }
 
 /* Results that were made and not sent: behind a task that runs for long, or died. */
-static void
-read_board(struct runner *r, struct executor *e, int64_t now)
+void
+executor_read_board(struct runner *r, struct executor *e, int64_t now)
 {
     struct board_results results;
     struct work *w = &e->work[0];
@@ -161,6 +146,15 @@ read_board(struct runner *r, struct executor *e, int64_t now)
 /* ---- what tasks say
  * ------------------------------------------------------------------------------ */
 
+static const struct piece *
+find_piece(struct executor *e, uint64_t lease)
+{
+    const struct work *w = executor_work(e, lease);
+    const struct parked *k = parked_find(e, lease);
+
+    return w != NULL ? w->piece : k != NULL ? k->piece : NULL;
+}
+
 static void
 pass_on(struct runner *r, struct executor *e, const struct message *from)
 {
@@ -168,12 +162,12 @@ pass_on(struct runner *r, struct executor *e, const struct message *from)
     uint64_t *job = m.type == MESSAGE_PROGRESS ? &m.progress.job : &m.partial.job;
     uint64_t *lease = m.type == MESSAGE_PROGRESS ? &m.progress.lease : &m.partial.lease;
     uint64_t index = m.type == MESSAGE_PROGRESS ? m.progress.index : m.partial.index;
-    struct work *w = find_work(e, *lease);
+    const struct piece *p = find_piece(e, *lease);
 
-    if (w == NULL || index < w->piece->first || index - w->piece->first >= w->piece->count)
+    if (p == NULL || index < p->first || index - p->first >= p->count)
         return; /* of a task that is over */
-    *job = w->piece->job->id;
-    *lease = w->piece->lease;
+    *job = p->job->id;
+    *lease = p->lease;
     runner_put(r, &m);
 }
 
@@ -201,6 +195,8 @@ welcome(struct runner *r, struct executor *e, const struct message_hello *hello,
         e->kill_at = now + r->grace_us;
         return;
     }
+    if (hello->tasks > 0 && (e->limit == 0 || hello->tasks < e->limit))
+        e->limit = hello->tasks;
     m.welcome.protocol = hello->protocol < LADLE_PROTOCOL ? hello->protocol : LADLE_PROTOCOL;
     m.welcome.software = "ladle";
     m.welcome.name = r->name;
@@ -216,12 +212,19 @@ runner_heard(struct runner *r, unsigned executor, const struct message *m, int64
     struct executor *e = &r->executors[executor];
 
     assert(executor < r->nexecutors && e->state != EXECUTOR_NONE);
+    if (m->client != 0) {
+        relay_up(r, e, m);
+        return;
+    }
     switch (m->type) {
     case MESSAGE_HELLO:
         welcome(r, e, &m->hello, now);
         break;
     case MESSAGE_RESULTS:
         executor_results(r, e, &m->results, now);
+        break;
+    case MESSAGE_PARKED:
+        executor_parked(r, e, &m->parked, now);
         break;
     case MESSAGE_PROGRESS:
     case MESSAGE_PARTIAL:
@@ -235,16 +238,32 @@ runner_heard(struct runner *r, unsigned executor, const struct message *m, int64
 bool
 runner_job_of(const struct runner *r, unsigned executor, uint64_t *job_p)
 {
-    const struct executor *e = &r->executors[executor];
+    struct executor *e = &r->executors[executor];
+    const struct piece *p = find_piece(e, executor_owner(e));
 
-    if (e->nwork == 0)
+    if (p == NULL && e->nwork > 0)
+        p = e->work[0].piece;
+    if (p == NULL)
         return false;
-    *job_p = e->work[0].piece->job->id;
+    *job_p = p->job->id;
     return true;
 }
 
 /* ---- running tasks
  * -------------------------------------------------------------------------------- */
+
+uint64_t
+executor_owner(const struct executor *e)
+{
+    if (e->board->attached)
+        return board_owner(e->board);
+    if (e->nwork > 0)
+        return e->work[0].lease;
+    for (const struct parked *k = e->parked; k != NULL && e->awake > 0; k = k->hh.next)
+        if (k->awake)
+            return k->lease;
+    return 0;
+}
 
 /* The task that runs now, and since when: as the board says, or as far as can be told. */
 static bool
@@ -269,19 +288,11 @@ running(const struct executor *e, uint32_t *offset_p, int64_t *started_p, int64_
 static void
 tell_running(struct runner *r, struct executor *e, uint32_t offset)
 {
-    const struct piece *p = e->work[0].piece;
-    struct message m = {.type = MESSAGE_RUNNING};
-
     if (e->told_lease == e->work[0].lease && e->told_offset == offset)
         return;
     e->told_lease = e->work[0].lease;
     e->told_offset = offset;
-    m.running.job = p->job->id;
-    m.running.lease = p->lease;
-    m.running.index = p->first + offset;
-    m.running.attempt = p->attempt;
-    m.running.worker = r->name;
-    runner_put(r, &m);
+    runner_tell_running(r, e->work[0].piece, offset);
 }
 
 /* The running task shall not go on. Its neighbours, which had no part in it, go elsewhere. */
@@ -298,28 +309,45 @@ stop_task(struct runner *r, struct executor *e, uint32_t offset, enum outcome ve
     e->term_at = term_at;
 }
 
+static bool
+touches(const struct executor *e, uint64_t job, uint64_t first, uint64_t end)
+{
+    for (unsigned i = 0; i < e->nwork; i++) {
+        const struct piece *p = e->work[i].piece;
+
+        if (p->job->id == job && first < p->first + p->count && end > p->first + p->done)
+            return true;
+    }
+    return false;
+}
+
 void
 executor_cancel(struct runner *r, struct executor *e, uint64_t job, uint64_t first, uint64_t count,
                 int64_t now)
 {
     uint64_t end = count > UINT64_MAX - first ? UINT64_MAX : first + count;
-    bool touched = false;
+    bool waits = parked_cancel(r, e, job, first, end);
     uint32_t offset;
     int64_t started;
 
-    for (unsigned i = 0; i < e->nwork; i++) {
-        const struct piece *p = e->work[i].piece;
-
-        touched |= p->job->id == job && first < p->first + p->count && end > p->first + p->done;
-    }
-    if (!touched)
-        return;
-    executor_take_back(r, e, now); /* what was not started is cancelled in the queue */
-    if (e->victim_lease != 0 || !running(e, &offset, &started, now))
+    if (touches(e, job, first, end))
+        executor_take_back(r, e, now); /* what was not started is cancelled in the queue */
+    if (waits || (e->nwork > 0 && e->board->attached && touches(e, job, first, end)))
+        executor_say_cancel(r, e, job, first, count);
+    if (e->nwork == 0 || e->victim_lease != 0 || !running(e, &offset, &started, now))
         return;
     if (e->work[0].piece->job->id == job && e->work[0].piece->first + offset >= first &&
         e->work[0].piece->first + offset < end)
         stop_task(r, e, offset, OUTCOME_CANCELLED, now + CANCEL_US, now);
+}
+
+static bool
+works_for_another(const struct executor *e)
+{
+    uint64_t owner = executor_owner(e);
+
+    return e->victim_lease != 0 && owner != 0 && owner != e->victim_lease &&
+           parked_find(e, owner) != NULL;
 }
 
 static void
@@ -329,12 +357,25 @@ watch_signals(struct runner *r, struct executor *e, int64_t now)
         e->kill_at = CLOCK_NEVER;
         e->doomed = true;
         r->hands->signal(r->arg, e->number, SIGKILL);
+    } else if (now >= e->term_at && works_for_another(e)) {
+        e->term_at = now + POLL_US; /* the victim was told, but had no chance to end yet */
     } else if (now >= e->term_at) {
         e->term_at = CLOCK_NEVER;
         e->kill_at = now + r->grace_us;
         e->doomed = true;
         r->hands->signal(r->arg, e->number, SIGTERM);
     }
+}
+
+static void
+time_out(struct runner *r, struct executor *e, uint32_t offset, int64_t now)
+{
+    const struct piece *p = e->work[0].piece;
+
+    /* Where tasks wait it may be one of them, and others would be lost with it. */
+    if (e->client != 0)
+        executor_say_cancel(r, e, p->job->id, p->first + offset, 1);
+    stop_task(r, e, offset, OUTCOME_TIMED_OUT, e->client != 0 ? now + CANCEL_US : now, now);
 }
 
 void
@@ -345,17 +386,18 @@ executor_watch(struct runner *r, struct executor *e, int64_t now)
 
     if (e->state == EXECUTOR_STARTING && now - e->since >= START_US)
         executor_kill(r, e, "did not come to futures_new() within 30 s");
-    if (e->state == EXECUTOR_BUSY && running(e, &offset, &started, now)) {
+    if (e->nwork > 0 && running(e, &offset, &started, now)) {
         timeout = e->work[0].piece->job->spec->timeout_ms * 1000;
         if (now - started >= HARVEST_US)
-            read_board(r, e, now);
-        if (e->state != EXECUTOR_BUSY || !running(e, &offset, &started, now))
+            executor_read_board(r, e, now);
+        if (e->nwork == 0 || !running(e, &offset, &started, now))
             return;
         if (now - started >= RUNNING_US)
             tell_running(r, e, offset);
         if (timeout > 0 && now - started >= timeout && e->victim_lease == 0)
-            stop_task(r, e, offset, OUTCOME_TIMED_OUT, now, now);
+            time_out(r, e, offset, now);
     }
+    parked_watch(r, e, now);
     watch_signals(r, e, now);
 }
 
@@ -367,7 +409,9 @@ executor_deadline(const struct runner *r, const struct executor *e, int64_t now)
 
     if (e->state == EXECUTOR_STARTING && e->since + START_US < at && e->fault == NULL)
         at = e->since + START_US;
-    if (e->state != EXECUTOR_BUSY)
+    if (e->victims > 0)
+        at = at < now + POLL_US ? at : now + POLL_US;
+    if (e->nwork == 0)
         return at;
     if (!running(e, &offset, &started, now))
         return at < now + RUNNING_US ? at : now + RUNNING_US;
@@ -382,175 +426,4 @@ executor_deadline(const struct runner *r, const struct executor *e, int64_t now)
         (r->used < r->slots && board_unstarted(e->board, e->work[0].lease) > 0))
         at = now + POLL_US < at ? now + POLL_US : at;
     return at;
-}
-
-/* ---- the end of an executor
- * ------------------------------------------------------------------------ */
-
-static const char no_memory[] = "out of memory on its worker";
-
-static void
-requeue(struct runner *r, struct piece *p)
-{
-    struct piece *rest;
-
-    if (p->done == p->count) {
-        runner_drop(r, p);
-        return;
-    }
-    if (p->done > 0) {
-        if ((rest = piece_cut(p, p->done)) == NULL) {
-            runner_end_tasks(r, p, p->done, p->count - p->done, OUTCOME_CRASHED, no_memory);
-            runner_drop(r, p);
-            return;
-        }
-        rest->job->pieces++;
-        runner_drop(r, p);
-        p = rest;
-    }
-    runner_enqueue(r, p, true);
-}
-
-static void
-blame(struct runner *r, struct executor *e, uint32_t offset, const char *cause)
-{
-    struct piece *p = e->work[0].piece;
-    bool victim = e->victim_lease == e->work[0].lease && e->victim_offset == offset;
-    char text[512];
-
-    snprintf(text, sizeof(text), "%s", e->fault != NULL ? e->fault : cause);
-    if (victim)
-        verdict_text(e, p, text, sizeof(text));
-    runner_end_tasks(r, p, offset, 1, victim ? e->verdict : OUTCOME_CRASHED, text);
-}
-
-/* The task that ran when it died, or that must be taken for it. */
-static bool
-find_blamed(const struct executor *e, uint32_t *offset_p)
-{
-    const struct piece *p = e->work[0].piece;
-    int64_t started;
-
-    if (p->done == p->count)
-        return false;
-    *offset_p = p->done;
-    if (!e->board->attached)
-        return true;
-    return board_running(e->board, e->work[0].lease, offset_p, &started) && *offset_p >= p->done &&
-           *offset_p < p->count;
-}
-
-/* How many tasks were begun whose results never came: nobody runs, but one of these may have
- * written into the connection, or over the board. */
-static uint32_t
-suspects(const struct executor *e)
-{
-    const struct piece *p = e->work[0].piece;
-    uint32_t begun;
-
-    if (!e->board->attached || (e->doomed && e->fault == NULL))
-        return 0;
-    begun = board_begun(e->board, e->work[0].lease);
-    if (begun > p->count)
-        begun = p->count;
-    return begun > p->done ? begun - p->done : 0;
-}
-
-/* Died between two tasks. */
-static void
-bury_unblamed(struct runner *r, struct executor *e, struct piece *p, const struct runner_end *end)
-{
-    uint32_t half = suspects(e) / 2;
-    char text[LIMIT_TEXT];
-    struct piece *rest;
-
-    if (half > 0) {
-        /* In the end the one that does it is alone in its piece, and its neighbours are done. */
-        if ((rest = piece_cut(p, p->done + half)) != NULL) {
-            rest->job->pieces++;
-            requeue(r, rest);
-        }
-    } else if (!e->doomed && ++e->code->barren >= BARREN) {
-        snprintf(text, sizeof(text), "its executors end before they run a task: %s%s%s", end->cause,
-                 *end->words != '\0' ? ": " : "", end->words);
-        runner_code_failed(r, e->code, text, false);
-    }
-    requeue(r, p);
-}
-
-static void
-bury_work(struct runner *r, struct executor *e, const struct runner_end *end)
-{
-    struct piece *p = e->work[0].piece, *rest;
-    uint32_t offset;
-
-    if (e->nwork > 1)
-        requeue(r, e->work[1].piece);
-    if (!find_blamed(e, &offset)) {
-        if (suspects(e) != 1) {
-            bury_unblamed(r, e, p, end);
-            return;
-        }
-        offset = p->done;
-    }
-    blame(r, e, offset, end->cause);
-    if (offset + 1 < p->count) {
-        if ((rest = piece_cut(p, offset + 1)) != NULL) {
-            rest->job->pieces++;
-            requeue(r, rest);
-        } else {
-            runner_end_tasks(r, p, offset + 1, p->count - offset - 1, OUTCOME_CRASHED, no_memory);
-        }
-    }
-    if (offset > p->done) {
-        /* Results of these were lost with what the task wrote over its board. */
-        if ((rest = piece_cut(p, offset)) != NULL) {
-            piece_free(rest);
-            requeue(r, p);
-            return;
-        }
-        runner_end_tasks(r, p, p->done, offset - p->done, OUTCOME_CRASHED, no_memory);
-    }
-    runner_drop(r, p);
-}
-
-static void
-bury_start(struct runner *r, struct executor *e, const struct runner_end *end)
-{
-    char text[LIMIT_TEXT];
-
-    e->code->starting--;
-    if (e->doomed && e->fault == NULL)
-        return; /* we ended it ourselves */
-    if (end->killed && e->fault == NULL && ++e->code->barren < BARREN)
-        return; /* perhaps by the system, for want of memory: try again */
-    if (e->fault != NULL)
-        snprintf(text, sizeof(text), "%s", e->fault);
-    else if (end->clean)
-        snprintf(text, sizeof(text), "ended before it came to futures_new()%s%s",
-                 *end->words != '\0' ? ": " : "", end->words);
-    else
-        snprintf(text, sizeof(text), "%s", *end->words != '\0' ? end->words : end->cause);
-    runner_code_failed(r, e->code, text, false);
-}
-
-void
-runner_ended(struct runner *r, unsigned executor, const struct runner_end *end, int64_t now)
-{
-    struct executor *e = &r->executors[executor];
-    struct code *code;
-
-    assert(executor < r->nexecutors && e->state != EXECUTOR_NONE);
-    read_board(r, e, now);
-    if (e->state == EXECUTOR_STARTING)
-        bury_start(r, e, end);
-    if (e->state == EXECUTOR_BUSY) {
-        r->used -= e->cpus;
-        bury_work(r, e, end);
-    }
-    code = e->code;
-    for (struct runner_job *job = r->jobs; job != NULL; job = job->hh.next)
-        job->known[e->number / 8] &= (uint8_t) ~(1u << e->number % 8);
-    *e = (struct executor){.number = e->number, .term_at = CLOCK_NEVER, .kill_at = CLOCK_NEVER};
-    runner_code_unused(r, code);
 }

@@ -79,6 +79,7 @@ struct sim {
     unsigned clients_left;
     unsigned delay_most; /* us */
     bool just_woken;     /* the next turn is the first after a stop */
+    bool narrow;         /* of the workers that can run all, each has one slot */
 };
 
 void sim_fail(const struct sim *s, const char *format, ...)
@@ -97,6 +98,11 @@ bool sim_calm(const struct sim *s);
 enum fate { FATE_DONE, FATE_FAILS, FATE_CRASHES, FATE_CRASHES_ONCE };
 enum fate fate_of(const struct sim *s, uint64_t input);
 int64_t time_of(const struct sim *s, uint64_t input); /* us */
+
+/* Tasks may have children, and wait for them: so many generations, that many children. */
+uint64_t kind_of_job(uint64_t chance); /* the upper half of the inputs of its tasks */
+uint32_t children_of(uint64_t input);
+uint64_t child_of(uint64_t input, uint32_t i);
 
 struct actor *worker_actor_new(struct sim *s, unsigned number, bool able);
 struct actor *client_actor_new(struct sim *s, unsigned number);

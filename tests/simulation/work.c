@@ -1,4 +1,4 @@
-#include "work.h"
+#include "nest.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@ work_drop(struct worker_actor *w, struct held *h)
         TAILQ_REMOVE(&w->pieces, p, link);
         free(p);
     }
+    nest_forget_lease(w, h);
     TAILQ_REMOVE(&w->leases, h, link);
     spec_unref(h->spec);
     free(h->inputs);
@@ -33,10 +34,30 @@ work_drop(struct worker_actor *w, struct held *h)
 void
 work_over(struct worker_actor *w, struct held *h, uint32_t i)
 {
+    bool waits = h->states[i] == WAITING;
+
     assert(h->states[i] != OVER);
     h->states[i] = OVER;
     h->left--;
-    w->bytes -= h->costs[i];
+    if (waits)
+        nest_forget(w, h, i);
+}
+
+uint64_t
+work_fresh_bytes(const struct worker_actor *w, unsigned *leases)
+{
+    const struct held *h;
+    uint64_t bytes = 0;
+
+    *leases = 0;
+    TAILQ_FOREACH (h, &w->leases, link) {
+        if (h->waited || h->left == 0)
+            continue;
+        for (uint32_t i = 0; i < h->count; i++)
+            bytes += h->states[i] == OVER ? 0 : h->costs[i];
+        ++*leases;
+    }
+    return bytes;
 }
 
 void
@@ -50,11 +71,11 @@ work_forget(struct worker_actor *w, struct known *k)
 void
 work_reset(struct worker_actor *w)
 {
+    nest_reset(w);
     while (!TAILQ_EMPTY(&w->leases))
         work_drop(w, TAILQ_FIRST(&w->leases));
     while (!TAILQ_EMPTY(&w->jobs))
         work_forget(w, TAILQ_FIRST(&w->jobs));
-    w->bytes = 0;
     w->joined = w->draining = false;
     assert(w->busy == 0);
 }
@@ -168,12 +189,54 @@ say_something(struct worker_actor *w, const struct held *h, uint32_t i)
     sim_send(&w->actor, &m);
 }
 
+static void
+add_piece(struct worker_actor *w, struct held *h, uint32_t from, uint32_t count, int64_t time)
+{
+    struct sim *s = w->actor.sim;
+    struct piece *p = calloc(1, sizeof(*p));
+
+    assert(p != NULL);
+    *p = (struct piece){.id = ++w->next_piece, .held = h, .from = from, .count = count};
+    TAILQ_INSERT_TAIL(&w->pieces, p, link);
+    w->busy += h->spec->cpus;
+    sim_wake(&w->actor, s->now + time, WAKE_PIECE | p->id << 8);
+}
+
+static void
+remove_piece(struct worker_actor *w, struct piece *p)
+{
+    w->busy -= p->held->spec->cpus;
+    TAILQ_REMOVE(&w->pieces, p, link);
+    free(p);
+}
+
+void
+work_resume(struct worker_actor *w, struct held *h, uint32_t i)
+{
+    h->states[i] = STARTED;
+    add_piece(w, h, i, 1, 1 + time_of(w->actor.sim, h->inputs[i]) / 2);
+}
+
+void
+work_stop(struct worker_actor *w, struct held *h, uint32_t i)
+{
+    struct piece *p;
+
+    TAILQ_FOREACH (p, &w->pieces, link) {
+        if (p->held == h && p->from == i && p->count == 1)
+            break;
+    }
+    if (p != NULL)
+        remove_piece(w, p);
+    if (h->states[i] == STARTED)
+        h->states[i] = UNSTARTED;
+}
+
 static bool
 start_piece(struct worker_actor *w, struct held *h)
 {
     struct sim *s = w->actor.sim;
     uint32_t from = 0, most, count = 0;
-    struct piece *p;
     int64_t time = 0;
 
     while (from < h->count && h->states[from] != UNSTARTED)
@@ -182,16 +245,17 @@ start_piece(struct worker_actor *w, struct held *h)
         return false;
     most = 1 + (uint32_t)random_below(&s->random, TASKS_SHOWN);
     while (count < most && from + count < h->count && h->states[from + count] == UNSTARTED) {
+        bool waits = nest_waits(w, h, from + count);
+
+        if (waits && count > 0)
+            break;
         time += time_of(s, h->inputs[from + count]);
         h->states[from + count++] = STARTED;
+        if (waits) /* such a one has a piece of its own */
+            break;
     }
-    p = calloc(1, sizeof(*p));
-    assert(p != NULL);
-    *p = (struct piece){.id = ++w->next_piece, .held = h, .from = from, .count = count};
-    TAILQ_INSERT_TAIL(&w->pieces, p, link);
-    w->busy += h->spec->cpus;
     say_something(w, h, from);
-    sim_wake(&w->actor, s->now + time, WAKE_PIECE | p->id << 8);
+    add_piece(w, h, from, count, time);
     return true;
 }
 
@@ -211,6 +275,9 @@ work_start(struct worker_actor *w)
             continue;
         if (w->busy + h->spec->cpus > w->slots)
             break;
+    }
+    TAILQ_FOREACH (h, &w->leases, link) {
+        nest_tell(w, h);
     }
 }
 
@@ -270,6 +337,12 @@ work_finish(struct worker_actor *w, uint64_t id)
         return;
     h = p->held;
     from = p->from;
+    if (h->states[from] == STARTED && nest_waits(w, h, from)) {
+        remove_piece(w, p);
+        nest_park(w, h, from);
+        work_start(w);
+        return;
+    }
     for (; count < p->count; count++) {
         if (h->states[from + count] == OVER) { /* cancelled */
             outcomes[count] = OUTCOME_CANCELLED;
@@ -287,9 +360,11 @@ work_finish(struct worker_actor *w, uint64_t id)
             h->states[i] = UNSTARTED;
     }
     report(w, h, from, count, outcomes);
-    w->busy -= h->spec->cpus;
-    TAILQ_REMOVE(&w->pieces, p, link);
-    free(p);
+    remove_piece(w, p);
+    if (outcomes[count - 1] == OUTCOME_CRASHED)
+        nest_crash(w, h, from);
+    else
+        nest_forget(w, h, from);
     if (w->draining)
         work_give_back(w, h, 0, h->count, RETURNED_DRAIN);
     work_start(w);

@@ -5,7 +5,7 @@
 #include "sim.h"
 
 enum worker_wake { WAKE_JOIN, WAKE_BEAT, WAKE_TROUBLE, WAKE_PIECE };
-enum state { UNSTARTED, STARTED, OVER };
+enum state { UNSTARTED, STARTED, WAITING, OVER };
 
 struct known { /* a job that was introduced */
     uint64_t job;
@@ -20,6 +20,8 @@ struct held { /* a lease */
     uint64_t *inputs;
     uint32_t *costs; /* in the window */
     uint8_t *states;
+    bool told;   /* that all that is left waits */
+    bool waited; /* it was told once */
     TAILQ_ENTRY(held) link;
 };
 
@@ -34,7 +36,7 @@ struct worker_actor {
     struct actor actor;
     bool able, joined, draining;
     uint32_t slots, busy;
-    uint64_t window, bytes;
+    uint64_t window;
     const char *machine;
     const char *labels;
     uint8_t session;
@@ -42,6 +44,9 @@ struct worker_actor {
     TAILQ_HEAD(, known) jobs;
     TAILQ_HEAD(, held) leases;
     TAILQ_HEAD(, piece) pieces;
+    uint32_t last_client, nexecutors; /* nest.h */
+    TAILQ_HEAD(, executor) executors;
+    TAILQ_HEAD(, family) families;
 };
 
 void work_reset(struct worker_actor *w); /* it holds and knows nothing any more */
@@ -53,6 +58,11 @@ void work_over(struct worker_actor *w, struct held *h, uint32_t i); /* one task 
 
 void work_start(struct worker_actor *w); /* fill the free slots */
 void work_finish(struct worker_actor *w, uint64_t piece);
+/* One that waited goes on at once; or is to be run anew. */
+void work_resume(struct worker_actor *w, struct held *h, uint32_t i);
+void work_stop(struct worker_actor *w, struct held *h, uint32_t i);
+/* Bytes of what was handed over, but for leases that have been parked. */
+uint64_t work_fresh_bytes(const struct worker_actor *w, unsigned *leases);
 
 void work_results(struct worker_actor *w, const struct held *h, uint32_t from, uint32_t count,
                   const uint8_t *outcomes, uint64_t run_us);

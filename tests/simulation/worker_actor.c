@@ -1,4 +1,4 @@
-#include "work.h"
+#include "nest.h"
 
 #include "../../broker/needs.h"
 #include "../../proto/limits.h"
@@ -67,7 +67,6 @@ hold(struct worker_actor *w, const struct message_slice *m, const struct known *
 
         memcpy(&h->inputs[i], m->columns.data->bytes + at, sizeof(uint64_t));
         h->costs[i] = size + TASK_COST;
-        w->bytes += h->costs[i];
         at += size;
     }
     if (at != m->columns.at + m->columns.length)
@@ -82,6 +81,7 @@ take_slice(struct worker_actor *w, const struct message_slice *m)
     struct sim *s = w->actor.sim;
     struct known *k = work_job(w, m->job);
     struct held *h;
+    unsigned fresh;
 
     if (k == NULL)
         sim_fail(s, "%s was given a slice of a job it does not know", w->actor.name);
@@ -91,7 +91,7 @@ take_slice(struct worker_actor *w, const struct message_slice *m)
         sim_fail(s, "a task that may run once is in lease %" PRIu64, m->lease);
     check_fit(w, k->spec);
     h = hold(w, m, k);
-    if (w->bytes > w->window && TAILQ_FIRST(&w->leases) != h)
+    if (work_fresh_bytes(w, &fresh) > w->window && fresh > 1)
         sim_fail(s, "the window of %s is overrun", w->actor.name);
     if (!program_starts(s, &w->actor, k->spec->program.digest)) {
         if (random_chance(&s->random, 70))
@@ -142,11 +142,10 @@ cancelled(struct worker_actor *w, const struct message_range *m)
                 index - m->first >= m->count)
                 continue;
             if (h->states[i] == STARTED && random_chance(r, 50)) {
-                w->bytes -= h->costs[i]; /* it runs to its end, but does not count any more */
-                h->costs[i] = 0;
+                h->costs[i] = 0; /* it runs to its end, but does not count any more */
                 continue;
             }
-            if (h->states[i] == UNSTARTED && random_chance(r, 50))
+            if (h->states[i] != STARTED && random_chance(r, 50))
                 work_results(w, h, i, 1, &outcome, 0);
             work_over(w, h, i);
         }
@@ -198,6 +197,10 @@ message(struct actor *a, const struct message *m)
 {
     struct worker_actor *w = of(a);
 
+    if (m->client != 0) {
+        nest_input(w, m);
+        return;
+    }
     switch (m->type) {
     case MESSAGE_WELCOME:
         w->joined = true;
@@ -294,7 +297,7 @@ trouble(struct worker_actor *w)
     sim_wake(&w->actor, s->now + random_between(r, 10000, 5000000), WAKE_TROUBLE);
     if (w->actor.connection == NULL)
         return;
-    switch (random_below(r, 5)) {
+    switch (random_below(r, 6)) {
     case 0:
         leave(w, true);
         break;
@@ -310,6 +313,7 @@ trouble(struct worker_actor *w)
             drain(w);
         break;
     default:
+        nest_trouble(w);
         break;
     }
 }
@@ -375,13 +379,15 @@ worker_actor_new(struct sim *s, unsigned number, bool able)
     w->actor.sim = s;
     snprintf(w->actor.name, sizeof(w->actor.name), "w%u", number);
     w->able = able;
-    w->slots = able ? 8 : 1 + (uint32_t)random_below(r, 8);
+    w->slots = able ? (s->narrow ? 1 : 8) : 1 + (uint32_t)random_below(r, 8);
     w->window = (uint64_t)random_between(r, 500, 50000);
     w->machine = able ? machines[number % 2] : machines[random_below(r, 4) == 0];
     w->labels = able ? "gpu=1,zone=a,zone=b,big" : labels[random_below(r, 5)];
     TAILQ_INIT(&w->jobs);
     TAILQ_INIT(&w->leases);
     TAILQ_INIT(&w->pieces);
+    TAILQ_INIT(&w->executors);
+    TAILQ_INIT(&w->families);
     sim_wake(&w->actor, able ? s->calm : s->now + random_between(r, 0, 100000), WAKE_JOIN);
     sim_wake(&w->actor, s->now + random_between(r, 0, BEAT_MS * 1000), WAKE_BEAT);
     if (!able && random_chance(r, 70))

@@ -2,9 +2,14 @@
 if(NOT TARGET ladle)
   return()
 endif()
-add_executable(test_client test_client.c test_client_session.c test_client_future.c
-  test_client_list.c test_client_map.c)
+add_executable(test_client
+  test_api.c test_api_future.c test_api_results.c test_api_session.c test_api_submit.c
+  test_api_task.c test_client.c test_client_config.c test_client_exact.c test_client_future.c
+  test_client_key.c test_client_list.c test_client_map.c test_client_message.c test_client_meter.c
+  test_client_nested.c test_client_race.c test_client_reduce.c test_client_scan.c
+  test_client_session.c test_client_shared.c)
 target_link_libraries(test_client PRIVATE ladle_flags ladle PkgConfig::CMOCKA Threads::Threads)
+ladle_messages(test_client programs/letters.proto)
 foreach(endpoint serial local:2 local:1)
   string(REPLACE ":" "_" name ${endpoint})
   add_test(NAME client_${name} COMMAND test_client ${endpoint})
@@ -24,4 +29,16 @@ if(TARGET ladle-worker)
       PkgConfig::JANSSON)
   set_tests_properties(client_and_broker PROPERTIES TIMEOUT 300)
   add_dependencies(test_client_and_broker ladle-broker ladle-worker ladle-cli)
+
+  ladle_unit_test(scoop_defects SOURCES test_scoop_defects.c ../unit/grid.c ../unit/tape.c
+    LIBS ladle system_harness ladle_scheduler ladle_net ladle_proto ladle_base PkgConfig::ZMQ
+      PkgConfig::PROTOBUFC PkgConfig::JANSSON)
+  set_tests_properties(scoop_defects PROPERTIES TIMEOUT 300)
+  add_dependencies(test_scoop_defects ladle-broker ladle-worker ladle-cli)
+
+  ladle_unit_test(shared_constants SOURCES test_shared.c gauge.c
+    LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
+      PkgConfig::JANSSON)
+  set_tests_properties(shared_constants PROPERTIES TIMEOUT 300)
+  add_dependencies(test_shared_constants ladle-broker ladle-worker ladle-cli)
 endif()

@@ -28,6 +28,22 @@ future_t *submit_int(futures_t *f, const char *function, int x, const task_optio
 int64_t now_ms(void);
 void pause_ms(long ms);
 
+/* Those of test_client_exact.c are told in an order: mark (counts its runs in byte `index` of the
+ * file), note_turn (appends its index to the file), gate (ends when the file is gone), shaky and
+ * sour (crash, and fail, in their first n attempts), stubborn (marks, and never ends). */
+struct order {
+    int32_t index, n;
+    char path[96]; /* of a file that tasks and test share */
+};
+struct order order_new(int32_t n); /* with a file, to be unlinked */
+future_t *submit_order(futures_t *f, const char *function, const struct order *o,
+                       const task_options_t *options);
+size_t order_read(const struct order *o, void *data, size_t size); /* what the file holds */
+enum { SLOTS = 64 };
+/* Fill all slots with gates. Returns how many. */
+int fill_slots(futures_t *f, const struct order *o, future_t *held[SLOTS]);
+void empty_slots(const struct order *o, future_t *held[SLOTS], int n); /* unlinks the file */
+
 struct partials { /* what on_partial() saw */
     int n, sum;
     uint64_t index;
@@ -36,10 +52,23 @@ void on_partial(uint64_t index, const void *data, size_t size, void *arg);
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+int api_tests(void);
 int session_tests(void);
 int future_tests(void);
 int list_tests(void);
 int map_tests(void);
+/* What executors come to: with an initializer, and what else their environment asks for. */
+futures_t *open_barrier(void);
+int reduce_tests(void);
+int scan_tests(void);
+int message_tests(void);
+int exact_tests(void);
+int race_tests(void);
+int key_tests(void);
+int config_tests(void);
+int meter_tests(void);
+int shared_tests(void);
+int nested_tests(void);
 
 #define await(condition)                                                                           \
     do {                                                                                           \

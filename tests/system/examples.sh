@@ -82,7 +82,7 @@ check_square() {
     everywhere
     echo "the squares of 0 to 999 add up to 332833500" >expected
     same "right sum" expected serial
-    sed -n '/^```c$/,/^```$/{/^```/!p}' "$source/README.md" >readme
+    sed -n '/^```c$/,/^```$/{/^```c$/d;/^```$/q;p}' "$source/README.md" >readme
     same "README shows this very program" "$source/examples/square.c" readme
     ends "no such broker: a sentence, exit status 1" 1 "^square: .*nonsense" \
         env LADLE_BROKER=local:nonsense "$bin/square"
@@ -198,6 +198,89 @@ check_sweep() {
     ends "no parameter: a sentence" 2 'which parameters' "$bin/sweep" 'echo {}'
     ends "no command: a sentence" 2 'which command' "$bin/sweep"
     manners 'echo {}' 1
+}
+
+# Both count the same primes, in an event loop.
+check_poll() {
+    everywhere
+    echo "148933 primes below 2000000" >expected
+    same "right number" expected serial
+    ends "no such broker: a sentence, exit status 1" 1 "^$example: .*nonsense" \
+        env LADLE_BROKER=local:nonsense "$bin/$example"
+    # Most of a second of work for one slot: there are ticks, of a tenth each.
+    LADLE_BROKER=local:1 timeout 60 "$bin/$example" >out 2>ticks
+    grep -qx '[0-9]* of 40' ticks
+    verdict $? "the timer goes on meanwhile"
+    ! grep -qvx '[0-9]* of 40' ticks
+    verdict $? "and nothing else is said"
+}
+
+check_zloop() {
+    check_poll
+}
+
+check_protobuf() {
+    everywhere
+    printf '%s\n' "water: 18.015 g/mol" "salt: 58.440 g/mol" "glucose: 180.156 g/mol" \
+        "caffeine: 194.194 g/mol" "unobtainium: unknown" >expected
+    same "right masses" expected serial
+    grep -q '^protobuf: weigh\[4\] on worker .*: there is no element Xx in the table$' serial.err
+    verdict $? "a failed task says why: $(cat serial.err)"
+    ends "no such broker: a sentence, exit status 1" 1 "^protobuf: .*nonsense" \
+        env LADLE_BROKER=local:nonsense "$bin/protobuf"
+}
+
+check_resample() {
+    everywhere
+    grep -qx 'the median is 2.00, in 95 of 100 samples from 1\.[89][0-9] to 2\.[12][0-9]' serial
+    verdict $? "a median: $(cat serial)"
+    ends "an exception in a task: its words" 1 \
+        '^resample: resample on worker .*: nothing has no median$' "$bin/resample" nothing
+    ends "no such broker: a sentence, exit status 1" 1 "^resample: .*nonsense" \
+        env LADLE_BROKER=local:nonsense "$bin/resample"
+}
+
+# first_line EXPECTED ARGUMENT...: of standard output, in every way; the time is in the second one
+first_line() {
+    local way expected=$1
+    shift
+    for way in "${ways[@]}"; do
+        on "$way" "$bin/$example" "$@" >"$dir/$way" 2>"$dir/$way.err" </dev/null
+        verdict $? "$way: exit status"
+        [ "$(head -n 1 "$way")" = "$expected" ]
+        verdict $? "$way: $(head -n 1 "$way")"
+        grep -q '^[0-9.]* s: [0-9]* tasks/s$' "$way"
+        verdict $? "$way: how fast"
+    done
+}
+
+check_tree() {
+    first_line 'a tree of 8191 tasks has 4096 leaves'
+    first_line 'a tree of 1365 tasks has 1024 leaves' 5 4
+    first_line 'a tree of 1 tasks has 1 leaves' 0
+    ends "no number: a sentence" 2 "DEPTH: 'x' is not a whole number" "$bin/tree" x
+    manners 2
+}
+
+check_fibonacci() {
+    first_line 'fibonacci(20) is 6765, by 21891 tasks'
+    first_line 'fibonacci(1) is 1, by 1 tasks' 1
+    ends "no number: a sentence" 2 "N: 'x' is not a whole number" "$bin/fibonacci" x
+    manners 2
+}
+
+check_quicksort() {
+    local way
+    everywhere 300000
+    grep -q '^300000 numbers in order, from 0 to 99999[0-9]$' serial
+    verdict $? "in order: $(cat serial)"
+    everywhere 1
+    for way in serial local:2; do
+        LADLE_BROKER=$way timeout 60 "$bin/quicksort" --seed 9 100000 >$way 2>&1
+        verdict $? "$way: other numbers: $(cat $way)"
+    done
+    ends "no number: a sentence" 2 "COUNT: 'x' is not a whole number" "$bin/quicksort" x
+    manners 10
 }
 
 "check_$example"

@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034,SC2154 # by name, below
 set -eu
 
-declared=$(cat "$3"/futures.h "$3"/task.h | tr '\n' ' ' |
+declared=$(cat "$3"/futures.h "$3"/task.h "$3"/ladle-protobuf.h | tr '\n' ' ' |
     grep -oE 'LADLE_API [^;(]*[a-z_0-9]+\(' | grep -v __attribute__ | sed 's/($//; s/.*[ *]//' | sort)
 shared=$(nm -D --defined-only "$1" | awk '$2 == "T" { print $3 }' | sed 's/@.*//' | sort)
 static=$(nm -g --defined-only "$2" | awk '$2 ~ /[A-Z]/ && NF == 3 { print $3 }' |

@@ -219,6 +219,147 @@ an_item_over_the_limit_costs_the_connection(void **state)
     assert_serves();
 }
 
+/* ---- clients in executors ---------------------------------------------------------------------
+ */
+
+static void
+say_as(struct talker *t, uint32_t client, struct message m)
+{
+    m.client = client;
+    talker_send(t, &m);
+}
+
+static void
+only_workers_speak_for_others(void **state)
+{
+    struct talker *bystander, *client, *stranger;
+    const struct message *m;
+
+    (void)state;
+    broker();
+    bystander = talker_new(endpoint);
+    talker_join(bystander, ROLE_CLIENT, "bystander", 0);
+    client = talker_new(endpoint);
+    talker_join(client, ROLE_CLIENT, "client", 0);
+    say_as(client, 7, talker_hello(ROLE_CLIENT, "another", 0));
+    m = talker_await(client, MESSAGE_REFUSED, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 0);
+    assert_true(talker_await_down(client, SOON));
+    assert_int_equal(status_number(endpoint, "peers_cut"), 1);
+    stranger = talker_new(endpoint); /* it has not said who it is itself */
+    say_as(stranger, 7, talker_hello(ROLE_CLIENT, "another", 0));
+    m = talker_await(stranger, MESSAGE_BYE, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 0);
+    assert_int_equal(status_number(endpoint, "clients"), 1);
+    assert_false(talker_await_down(bystander, 0));
+    talker_free(client);
+    talker_free(stranger);
+    talker_free(bystander);
+}
+
+static void
+only_workers_have_tasks_that_wait(void **state)
+{
+    struct talker *client;
+
+    (void)state;
+    broker();
+    client = talker_new(endpoint);
+    talker_join(client, ROLE_CLIENT, "client", 0);
+    talker_send(client,
+                &(struct message){.type = MESSAGE_PARKED, .parked = {.lease = 1, .parked = true}});
+    assert_non_null(talker_await(client, MESSAGE_REFUSED, SOON));
+    assert_true(talker_await_down(client, SOON));
+    talker_free(client);
+    assert_serves();
+}
+
+/* What an executor says is passed on unseen: its worker is not to blame. */
+static void
+an_executor_out_of_its_mind_costs_itself_only(void **state)
+{
+    struct talker *worker;
+    const struct message *m;
+
+    (void)state;
+    broker();
+    worker = talker_new(endpoint);
+    talker_join(worker, ROLE_WORKER, "node", 1);
+    say_as(worker, 7, talker_hello(ROLE_CLIENT, "mad", 0));
+    m = talker_await(worker, MESSAGE_WELCOME, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 7);
+    say_as(worker, 8, talker_hello(ROLE_CLIENT, "sane", 0));
+    m = talker_await(worker, MESSAGE_WELCOME, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 8);
+    say_as(worker, 7,
+           (struct message){.type = MESSAGE_PARKED, .parked = {.lease = 1, .parked = true}});
+    m = talker_await(worker, MESSAGE_REFUSED, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 7);
+    say_as(worker, 8, (struct message){.type = MESSAGE_STATUS_WANTED});
+    m = talker_await(worker, MESSAGE_STATUS, SOON);
+    assert_non_null(m);
+    assert_int_equal(m->client, 8);
+    assert_int_equal(m->status.workers, 1);
+    assert_int_equal(m->status.clients, 0); /* those in executors are not counted */
+    assert_int_equal(m->status.peers_cut, 1);
+    talker_free(worker);
+}
+
+static void
+numbers_of_clients_that_nobody_has_harm_nobody(void **state)
+{
+    static const uint32_t numbers[] = {1, 2, 0x7fffffff, 0x80000000, UINT32_MAX};
+    struct talker *worker;
+    const struct message *m;
+
+    (void)state;
+    broker();
+    worker = talker_new(endpoint);
+    talker_join(worker, ROLE_WORKER, "node", 1);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        say_as(worker, numbers[i], (struct message){.type = MESSAGE_BEAT});
+        m = talker_await(worker, MESSAGE_BYE, SOON);
+        assert_non_null(m);
+        assert_int_equal(m->client, numbers[i]);
+        say_as(worker, numbers[i], (struct message){.type = MESSAGE_BYE, .text = ""});
+    }
+    assert_int_equal(status_number(endpoint, "workers_connected"), 1);
+    assert_int_equal(status_number(endpoint, "peers_cut"), 0);
+    talker_free(worker);
+}
+
+static void
+a_flood_of_clients_in_executors_is_bounded(void **state)
+{
+    enum { FLOOD = 2000 };
+    struct talker *worker, *bystander;
+    const struct message *m;
+
+    (void)state;
+    broker();
+    bystander = talker_new(endpoint);
+    talker_join(bystander, ROLE_CLIENT, "bystander", 0);
+    worker = talker_new(endpoint);
+    talker_join(worker, ROLE_WORKER, "node", 1);
+    for (uint32_t i = 1; i <= FLOOD; i++)
+        say_as(worker, i, talker_hello(ROLE_CLIENT, "flood", 0));
+    do
+        m = talker_await(worker, MESSAGE_REFUSED, SOON);
+    while (m != NULL && m->client != FLOOD);
+    assert_non_null(m);
+    assert_in_range(status_number(endpoint, "peers_cut"), FLOOD - 100, FLOOD);
+    assert_false(talker_await_down(bystander, 0));
+    talker_submit(bystander, 1, "work", 1, 8); /* the worker works on */
+    assert_non_null(talker_await(worker, MESSAGE_SLICE, SOON));
+    talker_free(worker);
+    talker_free(bystander);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int
@@ -232,6 +373,11 @@ main(int argc, char **argv)
         TEST(a_refused_peer_is_not_heard_any_more),
         TEST(a_peer_may_not_choose_its_routing_id),
         TEST(an_item_over_the_limit_costs_the_connection),
+        TEST(only_workers_speak_for_others),
+        TEST(only_workers_have_tasks_that_wait),
+        TEST(an_executor_out_of_its_mind_costs_itself_only),
+        TEST(numbers_of_clients_that_nobody_has_harm_nobody),
+        TEST(a_flood_of_clients_in_executors_is_bounded),
     };
 
     if (argc > 1) /* a pattern: only these */

@@ -174,7 +174,7 @@ on_partial(uint64_t index, const void *data, size_t size, void *arg)
 int
 main(int argc, char **argv)
 {
-    futures_t *barrier = futures_new("serial"); /* executors go no further */
+    futures_t *barrier = open_barrier(); /* executors go no further */
 
     futures_destroy(&barrier);
     endpoint = argc > 1 ? argv[1] : getenv("LADLE_BROKER_TEST");
@@ -183,5 +183,11 @@ main(int argc, char **argv)
     serial = strcmp(endpoint, "serial") == 0;
     if (argc > 2)
         cmocka_set_test_filter(argv[2]);
-    return session_tests() + future_tests() + list_tests() + map_tests() > 0 ? 1 : 0;
+    return api_tests() + session_tests() + future_tests() + list_tests() + map_tests() +
+                       reduce_tests() + scan_tests() + message_tests() + exact_tests() +
+                       race_tests() + key_tests() + config_tests() + meter_tests() +
+                       shared_tests() + nested_tests() >
+                   0
+               ? 1
+               : 0;
 }

@@ -284,7 +284,7 @@ what_has_ended_cannot_be_cancelled(void **state)
     future_destroy(&u);
 }
 
-struct order {
+struct sequence {
     int calls[8];
     int n;
 };
@@ -292,7 +292,7 @@ struct order {
 #define NTH(k)                                                                                     \
     static void call_##k(future_t *future, void *arg)                                              \
     {                                                                                              \
-        struct order *o = arg;                                                                     \
+        struct sequence *o = arg;                                                                     \
         assert_true(future_done(future));                                                          \
         o->calls[o->n++] = k;                                                                      \
     }
@@ -304,7 +304,7 @@ static void
 callbacks_run_in_the_order_added(void **state)
 {
     futures_t *f = *state;
-    struct order o = {.n = 0};
+    struct sequence o = {.n = 0};
     future_t *u = submit_int(f, "linger", 30, NULL);
 
     assert_int_equal(future_on_done(u, call_1, &o), 0);

@@ -4,9 +4,11 @@
 #include <ladle.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int
 square(task_t *task)
@@ -19,6 +21,25 @@ square(task_t *task)
     return task_return(task, &x, sizeof(x));
 }
 TASK(square)
+
+/* Takes 5 ms, and gives back its input. */
+static int
+dawdle(task_t *task)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    return task_return(task, task_input(task), task_input_size(task));
+}
+TASK(dawdle)
+
+static int
+add(task_t *task)
+{
+    const double *x = task_input(task);
+    double sum = x[0] + x[1];
+
+    return task_return(task, &sum, sizeof(sum));
+}
+TASK(add)
 
 static futures_t *
 open_session(const char *endpoint, int lost_timeout)
@@ -186,6 +207,74 @@ a_session_leaves_at_once_though_its_broker_hangs(void **state)
     future_destroy(&u);
 }
 
+enum { DAWDLERS = 400 };
+
+struct reducing {
+    futures_t *session;
+    const double *inputs;
+    double *sum;
+    char *failure; /* NULL: none */
+};
+
+static void *
+reduce(void *arg)
+{
+    struct reducing *r = arg;
+
+    if (futures_map_reduce(r->session, "dawdle", "add", r->inputs, DAWDLERS, sizeof(double), NULL,
+                           0, (void **)&r->sum, NULL, NULL) != 0)
+        r->failure = strdup(futures_error());
+    return NULL;
+}
+
+/* In the middle of the work. */
+static void
+replace_worker(const char *endpoint, struct process **worker, const char *name, long long since)
+{
+    await(status_number(endpoint, "tasks_done") >= since + 40, SOON);
+    process_kill(*worker);
+    assert_true(status_number(endpoint, "tasks_done") < since + DAWDLERS);
+    *worker = worker_start(endpoint, name, 2);
+}
+
+static void
+a_killed_worker_costs_a_reduction_nothing(void **state)
+{
+    struct reducing reducing = {0};
+    struct process *worker;
+    char endpoint[256];
+    double x[DAWDLERS];
+    pthread_t thread;
+    long long since;
+    results_t *r;
+    futures_t *f;
+
+    (void)state;
+    broker_start("tcp://127.0.0.1:0", endpoint);
+    worker = worker_start(endpoint, "node1", 2);
+    f = open_session(endpoint, -1);
+    for (int i = 0; i < DAWDLERS; i++)
+        x[i] = i + 1;
+    reducing.session = f;
+    reducing.inputs = x;
+    assert_int_equal(pthread_create(&thread, NULL, reduce, &reducing), 0);
+    replace_worker(endpoint, &worker, "node2", 0);
+    pthread_join(thread, NULL);
+    if (reducing.failure != NULL)
+        fail_msg("%s", reducing.failure);
+    assert_true(*reducing.sum == DAWDLERS * (DAWDLERS + 1) / 2);
+    free(reducing.sum);
+
+    since = status_number(endpoint, "tasks_done");
+    r = futures_map_scan(f, "dawdle", "add", x, DAWDLERS, sizeof(*x), NULL);
+    replace_worker(endpoint, &worker, "node3", since);
+    if (results_collect(&r, x, sizeof(*x)) != 0)
+        fail_msg("%s", futures_error());
+    for (int i = 0; i < DAWDLERS; i++)
+        assert_true(x[i] == (double)(i + 1) * (i + 2) / 2);
+    futures_destroy(&f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int
@@ -197,6 +286,7 @@ main(void)
         TEST(a_broker_that_stays_away_loses_what_has_not_ended),
         TEST(a_broker_that_comes_back_is_told_all_again),
         TEST(a_session_leaves_at_once_though_its_broker_hangs),
+        TEST(a_killed_worker_costs_a_reduction_nothing),
     };
     futures_t *barrier = futures_new("serial"); /* executors go no further */
 

@@ -237,7 +237,7 @@ an_event_loop_is_told_what_ended(void **state)
     struct pollfd p = {.fd = futures_fd(f), .events = POLLIN};
     int64_t until = now_ms() + SOON;
     future_t *u[5];
-    int calls = 0, told = 0;
+    int calls = 0, told = 0, at_once;
 
     assert_true(p.fd >= 0);
     assert_int_equal(futures_fd(f), p.fd);
@@ -245,11 +245,12 @@ an_event_loop_is_told_what_ended(void **state)
         u[i] = submit_int(f, "echo", i, NULL);
         assert_int_equal(future_on_done(u[i], count_call, &calls), 0);
     }
+    at_once = calls; /* had ended by then */
     while (calls < 5 && now_ms() < until)
         if (poll(&p, 1, 100) > 0)
             told += futures_dispatch(f);
     assert_int_equal(calls, 5);
-    assert_int_equal(told, 5);
+    assert_int_equal(told + at_once, 5);
     assert_int_equal(futures_dispatch(f), 0);
     assert_int_equal(poll(&p, 1, 0), 0);
     for (int i = 0; i < 5; i++)

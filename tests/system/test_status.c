@@ -118,6 +118,7 @@ shows_more_rows_than_fit_in_one_answer(void **state)
     struct talker *client;
     bool seen[JOBS + 1] = {false};
     json_t *report, *jobs, *row;
+    struct process *p;
     size_t i;
 
     (void)state;
@@ -142,6 +143,9 @@ shows_more_rows_than_fit_in_one_answer(void **state)
         }
     }
     json_decref(report);
+    p = process(harness_binary("ladle"), "status", "-b", endpoint);
+    assert_int_equal(process_await(p, SOON), 0);
+    assert_non_null(strstr(process_output(p), "and 600 more: --json shows all of them\n"));
     talker_free(client);
 }
 

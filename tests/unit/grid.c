@@ -44,14 +44,18 @@ drain(struct grid *g)
 {
     struct message m;
     uint32_t peer;
-    char text[512];
+    char text[512], number[16];
 
     while (scheduler_output(g->scheduler, &peer, &m)) {
-        if (m.type == MESSAGE_BEAT && !g->beats)
+        if ((m.type == MESSAGE_BEAT && !g->beats) ||
+            (m.type == MESSAGE_GRID && m.client != 0 && !g->idle))
             continue;
         tape_describe(&m, text, sizeof(text));
-        g->length += (size_t)snprintf(g->tape + g->length, sizeof(g->tape) - g->length, "%u: %s\n",
-                                      peer, text);
+        number[0] = '\0';
+        if (m.client != 0)
+            snprintf(number, sizeof(number), ".%u", m.client);
+        g->length += (size_t)snprintf(g->tape + g->length, sizeof(g->tape) - g->length,
+                                      "%u%s: %s\n", peer, number, text);
         assert_true(g->length < sizeof(g->tape));
     }
 }
@@ -59,8 +63,11 @@ drain(struct grid *g)
 int
 grid_say(struct grid *g, uint32_t peer, const struct message *m)
 {
-    int result = scheduler_input(g->scheduler, peer, m, g->now);
+    struct message copy = *m;
+    int result;
 
+    copy.client = peer / CARRIED(0, 1);
+    result = scheduler_input(g->scheduler, peer % CARRIED(0, 1), &copy, g->now);
     scheduler_check(g->scheduler);
     return result;
 }
@@ -250,4 +257,13 @@ grid_returned(struct grid *g, uint32_t peer, uint64_t lease, uint64_t first, uin
                     &(struct message){
                         .type = MESSAGE_RETURNED,
                         .returned = {.lease = lease, .first = first, .count = count, .why = why}});
+}
+
+void
+grid_park(struct grid *g, uint32_t peer, uint64_t lease, bool parked)
+{
+    assert_int_equal(grid_say(g, peer,
+                              &(struct message){.type = MESSAGE_PARKED,
+                                                .parked = {.lease = lease, .parked = parked}}),
+                     0);
 }

@@ -18,7 +18,12 @@ struct grid {
     char tape[1 << 16];
     size_t length;
     bool beats; /* also on the tape; else left out */
+    bool idle;  /* what clients in executors are told of the grid: likewise */
 };
+
+/* As a peer of the calls below: the client of this number in an executor of a worker. On the tape
+ * it is "worker.number". */
+#define CARRIED(worker, number) ((uint32_t)(number) << 16 | (worker))
 
 int grid_setup(void **state);
 int grid_setup_with(void **state, const struct scheduler_config *config);
@@ -46,6 +51,7 @@ void grid_cancel(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, ui
 /* `outcomes` is a digit per task, or NULL: all are DONE. */
 int grid_results(struct grid *g, uint32_t peer, uint64_t lease, uint64_t job, uint64_t first,
                  uint32_t count, uint64_t run_us, const char *outcomes);
+void grid_park(struct grid *g, uint32_t peer, uint64_t lease, bool parked);
 int grid_returned(struct grid *g, uint32_t peer, uint64_t lease, uint64_t first, uint32_t count,
                   enum returned why);
 

@@ -44,6 +44,9 @@ describe_work(const struct message *m, char *at, size_t size)
         snprintf(at, size, " %" PRIu64 " %" PRIu64 "+%u why=%d", m->returned.lease,
                  m->returned.first, m->returned.count, (int)m->returned.why);
         break;
+    case MESSAGE_PARKED:
+        snprintf(at, size, " %" PRIu64 " %s", m->parked.lease, m->parked.parked ? "yes" : "no");
+        break;
     case MESSAGE_RESULTS:
         size -= (size_t)snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64 "+%u attempt=%u",
                                  m->results.lease, m->results.job, m->results.first,
@@ -58,6 +61,8 @@ describe_work(const struct message *m, char *at, size_t size)
 static void
 describe_news(const struct message *m, char *at, size_t size)
 {
+    int length;
+
     switch (m->type) {
     case MESSAGE_WELCOME:
         snprintf(at, size, " %s workers=%u slots=%u", m->welcome.name, m->welcome.workers,
@@ -89,7 +94,10 @@ describe_news(const struct message *m, char *at, size_t size)
         snprintf(at, size, " job=%" PRIu64 ": %s", m->notice.job, m->notice.text);
         break;
     case MESSAGE_GRID:
-        snprintf(at, size, " workers=%u slots=%u", m->grid.workers, m->grid.slots);
+        length = snprintf(at, size, " workers=%u slots=%u", m->grid.workers, m->grid.slots);
+        if (m->client != 0)
+            snprintf(at + length, size - (size_t)length, " idle=%u grant=%" PRIu64, m->grid.idle,
+                     m->grid.grant);
         break;
     default:
         break;
@@ -127,6 +135,10 @@ describe_more(const struct message *m, char *at, size_t size)
         snprintf(at, size, " %s at=%" PRIu64 " bytes=%zu of=%" PRIu64 " %s", m->program_part.digest,
                  m->program_part.offset, m->program_part.columns.length, m->program_part.size,
                  m->program_part.text);
+        break;
+    case MESSAGE_SHARE:
+    case MESSAGE_UNSHARE:
+        snprintf(at, size, " %s", m->share.digest);
         break;
     case MESSAGE_PROGRAM_FAILED:
         snprintf(at, size, " %s: %s", m->program_failed.digest, m->program_failed.text);

@@ -292,6 +292,53 @@ one_task_over_the_window_goes_alone(void **state_p)
 }
 
 static void
+the_window_grows_with_what_waits(void **state_p)
+{
+    struct session *t = *state_p;
+    struct message grid = {.type = MESSAGE_GRID, .grid = {.workers = 1, .slots = 2}};
+
+    welcome(t, 1, 1000);
+    map(t, 4, 900);
+    assert_output(t, "job 1 map\ninputs 1 [0+1] 900 bytes\n");
+    grid.grid.grant = 900;
+    input(t, &grid);
+    assert_output(t, "");
+    grid.grid.grant = 964;
+    input(t, &grid);
+    assert_output(t, "inputs 1 [1+1] 900 bytes\n");
+    grid.grid.grant = 500; /* told late */
+    input(t, &grid);
+    ended(t, 1, 0, 1, OUTCOME_LOST);
+    assert_output(t, "inputs 1 [2+1] 900 bytes\n");
+    welcome(t, 1, 1000); /* a conversation of its own */
+    assert_output(t, "job 1 map\ninputs 1 [1+1] 900 bytes\n");
+}
+
+static void
+what_waits_leaves_the_rest_of_the_window(void **state_p)
+{
+    struct session *t = *state_p;
+
+    welcome(t, 1, 1000);
+    map(t, 40, 8);
+    assert_output(t, "job 1 map\ninputs 1 [0+13] 104 bytes\n");
+    input(t, &(struct message){.type = MESSAGE_GRID, .grid = {.grant = 400}});
+    assert_output(t, "inputs 1 [13+6] 48 bytes\n");
+}
+
+static void
+when_all_wait_one_over_the_window_goes_too(void **state_p)
+{
+    struct session *t = *state_p;
+
+    welcome(t, 1, 1000);
+    map(t, 3, 4000);
+    assert_output(t, "job 1 map\ninputs 1 [0+1] 4000 bytes\n");
+    input(t, &(struct message){.type = MESSAGE_GRID, .grid = {.grant = 4064}});
+    assert_output(t, "inputs 1 [1+1] 4000 bytes\n");
+}
+
+static void
 a_long_stream_of_singles_fills_its_messages(void **state_p)
 {
     struct session *t = *state_p;
@@ -814,6 +861,9 @@ main(void)
         TEST(the_urgent_goes_first),
         TEST(the_window_is_kept),
         TEST(one_task_over_the_window_goes_alone),
+        TEST(the_window_grows_with_what_waits),
+        TEST(what_waits_leaves_the_rest_of_the_window),
+        TEST(when_all_wait_one_over_the_window_goes_too),
         TEST(a_long_stream_of_singles_fills_its_messages),
         TEST(results_are_acknowledged_from_time_to_time),
         TEST(results_end_their_tasks),

@@ -326,6 +326,35 @@ program_that_cannot_start_goes_elsewhere(void **state)
 }
 
 static void
+program_that_cannot_start_in_one_way_may_in_others(void **state)
+{
+    struct message m = {.type = MESSAGE_PROGRAM_FAILED,
+                        .program_failed = {.digest = "d", .text = "initializer returned 1"}};
+    struct grid *g = with_client(state);
+    struct spec spec = grid_spec();
+
+    grid_worker(g, 2, "a", 2);
+    for (uint64_t job = 1; job <= 3; job++) {
+        spec.program.environment = job == 1 ? "A=1" : "A=2";
+        spec.program.environment_size = 4;
+        spec.program.directory = job == 3 ? "/data" : "";
+        grid_job(g, 1, job, &spec);
+        grid_inputs(g, 1, job, 0, 1);
+    }
+    grid_forget(g);
+    m.program_failed.job = 1;
+    assert_int_equal(grid_say(g, 2, &m), 0);
+    assert_int_equal(grid_returned(g, 2, 1, 0, 1, RETURNED_PROGRAM), 0);
+    grid_expect(g, "1: ended job=1 0+1 REJECTED attempt=0 : the program cannot start on worker a: "
+                   "initializer returned 1\n"
+                   "2: job 3 square\n"
+                   "2: slice 3 job=3 0+1 attempt=1\n");
+    m.program_failed.job = 99; /* which nobody knows by now */
+    assert_int_equal(grid_say(g, 2, &m), 0);
+    grid_expect(g, "");
+}
+
+static void
 program_that_starts_nowhere_is_rejected(void **state)
 {
     struct grid *g = with_client(state);
@@ -450,6 +479,7 @@ main(void)
         STORY(program_that_nobody_has_is_told),
         STORY(program_is_asked_of_the_next_client),
         STORY(program_that_cannot_start_goes_elsewhere),
+        STORY(program_that_cannot_start_in_one_way_may_in_others),
         STORY(program_that_starts_nowhere_is_rejected),
         STORY(program_that_starts_nowhere_is_tried_anew_for_the_next_client),
         STORY(status_shows_workers_and_jobs),

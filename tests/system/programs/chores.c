@@ -270,6 +270,26 @@ where(task_t *task)
 TASK(where)
 
 static int
+surroundings(task_t *task)
+{
+    static const char *const names[] = {"GREETING", "LADLE_WORKER", "PATH"};
+    char text[5000];
+    const char *value;
+    size_t at;
+
+    if (getcwd(text, 4096) == NULL)
+        return task_fail(task, "nowhere");
+    at = strlen(text);
+    for (int i = 0; i < 3; i++)
+        if ((value = getenv(names[i])) != NULL)
+            at += (size_t)snprintf(text + at, sizeof(text) - at, " %.200s", value);
+    if ((value = getenv("EMPTY")) != NULL)
+        at += (size_t)snprintf(text + at, sizeof(text) - at, " '%.200s'", value);
+    return task_return(task, text, at);
+}
+TASK(surroundings)
+
+static int
 close_all(task_t *task)
 {
     closefrom(3);
@@ -298,7 +318,7 @@ main(int argc, char **argv)
         return 0;
     printf("before the barrier\n");
     if (serve_wanted())
-        serve();
+        serve(&(futures_config_t){.stack_size = 8 << 20});
     fprintf(stderr, "chores: is for a worker to start\n");
     return 2;
 }

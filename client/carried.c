@@ -1,0 +1,95 @@
+#include "carried.h"
+
+#include "ladle.h"
+#include "uplink.h"
+
+#include "../base/clock.h"
+#include "../proto/limits.h"
+
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum { CLIENT = 1 }; /* any number: there is one */
+
+static bool greeted;
+
+static void
+say(struct message *m)
+{
+    m->client = CLIENT;
+    uplink_send(m);
+}
+
+void
+carried_open(struct nest *n)
+{
+    struct message m = {.type = MESSAGE_HELLO,
+                        .hello = {.role = ROLE_CLIENT,
+                                  .protocol = LADLE_PROTOCOL,
+                                  .software = "ladle " LADLE_VERSION,
+                                  .name = "task",
+                                  .host = "",
+                                  .pid = (uint64_t)getpid(),
+                                  .machine = "",
+                                  .labels = "",
+                                  .window = WINDOW_RESULT}};
+
+    (void)n;
+    if (greeted)
+        return;
+    greeted = true;
+    (void)!getrandom(m.hello.session, sizeof(m.hello.session), 0);
+    say(&m);
+}
+
+void
+carried_send(struct nest *n)
+{
+    struct message m;
+
+    while (nest_output(n, &m, clock_us()))
+        say(&m);
+}
+
+/* ---- what the broker asks for -----------------------------------------------------------------
+ */
+
+/* What other executors print for tasks of ours is as if printed here. */
+static void
+print(const struct message_output *m)
+{
+    const struct columns *c = &m->columns;
+    size_t done = 0;
+
+    while (done < c->length) {
+        ssize_t n = write(m->stream == 1 ? STDOUT_FILENO : STDERR_FILENO,
+                          c->data->bytes + c->at + done, c->length - done);
+
+        if (n <= 0)
+            return;
+        done += (size_t)n;
+    }
+}
+
+void
+carried_message(struct nest *n, const struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_REFUSED:
+        uplink_fail(m->text);
+    case MESSAGE_BYE:
+        if (!n->exporter->welcome)
+            break; /* about what was said before the hello */
+        greeted = false;
+        if (nest_gone(n))
+            carried_open(n);
+        break;
+    case MESSAGE_OUTPUT:
+        print(&m->output);
+        break;
+    default:
+        if (nest_input(n, m, clock_us()) != 0)
+            uplink_fail("out of memory");
+    }
+}

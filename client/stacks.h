@@ -1,0 +1,34 @@
+/* stacks.h - stacks for tasks that wait, and the way from one to another.
+ *
+ * A task that waits leaves its stack as it is; the thread goes on upon another one. Each new stack
+ * begins with the entry function, which never returns: it leaves its stack for good when nothing
+ * stands on it any more. A stack's memory is what was touched of it, and below it lies a guard: who
+ * runs over its end dies, and says so.
+ * One thread only. There is one set of stacks in a process.
+ */
+#ifndef LADLE_STACKS_H
+#define LADLE_STACKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct stack;
+
+/* Stacks of `size` bytes, on which `entry` begins. `describe` says, in a signal handler, what runs
+ * on the stack that overflowed, or NULL. */
+void stacks_open(size_t size, void (*entry)(void), const char *(*describe)(void));
+
+/* Make sure that the next stacks_leave_for_new() finds a stack. -1 with ENOMEM. */
+int stacks_reserve(void);
+
+/* Go on with a new stack, or one that was left; returns when this one is entered again. */
+void stacks_switch_to_new(void);
+void stacks_switch(struct stack *to);
+/* Go on there, and never come back: this stack is free for others. */
+void stacks_abandon(struct stack *to) __attribute__((noreturn));
+
+struct stack *stacks_current(void);
+/* Give back the memory of free stacks that were used deeply. For moments without work. */
+void stacks_trim(void);
+
+#endif
