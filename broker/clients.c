@@ -101,6 +101,8 @@ client_update(struct scheduler *s, struct client *c)
     bool paused = c->sent - c->taken + c->held_bytes >= c->window || c->held_bytes > 0 ||
                   client_backlog(c) > c->window;
 
+    if (paused && c->carrier != NULL) /* the backlog is its worker's: told when that is less */
+        c->carrier->holding = true;
     if (paused == c->paused)
         return;
     c->paused = paused;

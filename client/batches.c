@@ -179,14 +179,43 @@ try_again(struct nest *n, struct nest_task *t, enum outcome outcome)
     return true;
 }
 
+/* To the base of 2, in 256ths; between powers of two it is taken for a straight line. */
+static int32_t
+logarithm(uint64_t x)
+{
+    int power = 63 - __builtin_clzll(x | 1);
+    uint64_t rest = power >= 8 ? x >> (power - 8) : x << (8 - power);
+
+    return power << 8 | (int32_t)(rest & 255);
+}
+
+static int64_t
+power_of_two(int32_t exponent)
+{
+    int power = exponent >> 8;
+    uint64_t x = 256 + (exponent & 255);
+
+    return (int64_t)(power >= 8 ? x << (power - 8) : x >> (8 - power));
+}
+
+static void
+measure(struct nest_function *f, int64_t run_ns)
+{
+    int32_t now = logarithm((uint64_t)run_ns);
+
+    f->logarithm = f->mean_ns < 0 ? now : f->logarithm + (now - f->logarithm) / 8;
+    f->mean_ns = power_of_two(f->logarithm);
+}
+
 void
 nest_result(struct nest *n, struct nest_task *t, enum outcome outcome, const void *result,
             size_t size, struct blob *blob, int64_t run_ns, int64_t now)
 {
     struct nest_function *f = t->job->function;
 
-    f->mean_ns = f->mean_ns < 0 ? run_ns : f->mean_ns + (run_ns - f->mean_ns) / 8;
+    measure(f, run_ns);
     TAILQ_REMOVE(&t->job->session->running, t, link);
+    t->job->session->ended_here++;
     if (!try_again(n, t, outcome)) {
         if (size > BATCH_LARGE)
             tell_alone(n, t, outcome, result, size, blob, run_ns);

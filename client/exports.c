@@ -133,15 +133,29 @@ export_keeps(const struct nest *n, const struct nest_piece *p)
     return keep < p->count ? (uint32_t)keep : p->count;
 }
 
+/* Is that much of the piece worth the way to another executor? What a function's tasks take on the
+ * average says little of recursion, where most are leaves: a session that has been at it for long
+ * has tasks that take long. */
+static bool
+is_worth(const struct nest_piece *p, uint32_t count, int64_t now)
+{
+    const struct nest_session *s = p->job->session;
+    int64_t mean = p->job->function->mean_ns / 1000;
+    int64_t each = (now - s->since) / (int64_t)(s->ended_here + 1);
+
+    return mean < 0 || (mean > each ? mean : each) * count >= NEST_WORTH_US;
+}
+
 void
 export_share(struct nest *n, int64_t now)
 {
     while (n->credit > 0 && n->queued >= 2 && n->slots > 1) {
         struct nest_session *s = TAILQ_FIRST(&n->sessions);
         struct nest_piece *p = TAILQ_LAST(&s->pieces, nest_piece_list);
-        uint32_t before = p->count;
+        uint32_t before = p->count, share = before - before / 2;
 
-        if (p->attempt > 1 || export_tasks(n, p, before / 2, now) != 0)
+        if (p->attempt > 1 || !is_worth(p, share, now) ||
+            export_tasks(n, p, before - share, now) != 0)
             return;
         nest_count(n, s, (int64_t)p->count - before);
         if (p->count == 0) {

@@ -324,6 +324,9 @@ take_inputs(struct nest *n, struct nest_session *s, const struct message_inputs 
     struct nest_piece *p = j == NULL ? NULL : piece_new(j, m);
     uint32_t keep;
 
+    if (s->since == 0)
+        s->since = now;
+
     (void)core_input(s->core, &accepted, now);
     if (p == NULL) {
         nest_end_tasks(n, &none, m->first, m->columns.count, OUTCOME_FAILED,

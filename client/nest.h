@@ -15,12 +15,16 @@
 
 #define NEST_KEEP_US 5000 /* of work stays here, if the rest can go */
 #define NEST_BATCH_US 1000
+#define NEST_WORTH_US 500 /* of work: less is not worth its messages, whoever is idle */
 
 /* What is known of a function's tasks here. */
 struct nest_function {
     UT_hash_handle hh;
     task_fn *function;
-    int64_t mean_ns; /* of those that ended here, waiting included; -1: not known */
+    /* Of those that ended here, waiting included: the geometric mean, as recursion has many leaves
+     * and few tasks that take long. -1: not known. */
+    int64_t mean_ns;
+    int32_t logarithm; /* of that, base 2, in 256ths */
     char name[];
 };
 
@@ -85,7 +89,9 @@ struct nest_session {
     bool holes;              /* some of its tasks were cancelled */
     bool has_news;
     uint64_t age;
-    uint64_t queued; /* tasks in the pieces */
+    int64_t since;       /* its first tasks came; 0: none yet */
+    uint64_t ended_here; /* tasks */
+    uint64_t queued;     /* tasks in the pieces */
     struct nest_piece_list pieces;
     struct nest_job_list jobs;
     struct nest_task_list running; /* taken out, not ended */

@@ -23,7 +23,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LOOK_NS = 1000000 }; /* between two looks for messages, if the board does not tell */
+enum {
+    LOOK_NS = 1000000, /* between two looks for messages, if the board does not tell */
+    TRIM_US = 100000,  /* without work, until stacks give back what they used */
+};
 
 static struct nest nest;
 static struct {
@@ -392,11 +395,13 @@ static void
 idle(void)
 {
     const struct work *w = TAILQ_FIRST(&parking.timed);
+    int64_t until = w == NULL ? CLOCK_NEVER : w->until;
+    int64_t trim = parking.open && stacks_used() ? clock_us() + TRIM_US : CLOCK_NEVER;
 
-    if (parking.open)
-        stacks_trim();
-    if (uplink_wait(w == NULL ? CLOCK_NEVER : w->until))
+    if (uplink_wait(trim < until ? trim : until))
         serve_message();
+    else if (trim < until)
+        stacks_trim();
     server.now_ns = server_clock();
 }
 

@@ -338,11 +338,15 @@ give_back(struct stack *s)
     add_cold(s);
 }
 
+bool
+stacks_used(void)
+{
+    return stacks.used;
+}
+
 void
 stacks_trim(void)
 {
-    if (!stacks.used)
-        return;
     stacks.used = false;
     for (struct stack *s = stacks.warm; s != NULL; s = s->next)
         if (s->high - s->low > DEEP)
@@ -448,6 +452,8 @@ on_fault(int sig, siginfo_t *info, void *context)
         say(" bytes; futures_config_t's stack_size gives more\n");
     }
     signal(sig, SIG_DFL); /* and back to where it fails again */
+    if (info->si_code <= 0)
+        raise(sig); /* it was sent: nothing would fail */
 }
 
 static void

@@ -28,7 +28,8 @@ void stacks_switch(struct stack *to);
 void stacks_abandon(struct stack *to) __attribute__((noreturn));
 
 struct stack *stacks_current(void);
-/* Give back the memory of free stacks that were used deeply. For moments without work. */
+/* Give back the memory of free stacks that were used deeply. For times without work. */
 void stacks_trim(void);
+bool stacks_used(void); /* since then */
 
 #endif

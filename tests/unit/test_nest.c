@@ -376,6 +376,7 @@ idle_slots_get_what_is_oldest(void **state)
     map(f, 2, 100, &plain);
     map(f, 1, 3, &plain);
     expect_nothing(f);
+    f->now += 10 * MS;
     grid(f, 4, 2);
     expect_export(f, 1, 2); /* of session 1 */
     expect_nothing(f);
@@ -385,6 +386,46 @@ idle_slots_get_what_is_oldest(void **state)
     expect_export(f, 50, 50); /* of session 2 */
     grid(f, 4, 0);
     expect_nothing(f);
+}
+
+/* The average says that they are short; the time that their neighbours take says it better. */
+static void
+what_is_not_worth_its_messages_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    welcome(f, 4);
+    map(f, 0, 1, &plain);
+    run(f, 0, 1 * NS);
+    map(f, 1, 2, &plain);
+    grid(f, 4, 3);
+    expect_nothing(f);
+    f->now += NEST_WORTH_US - 1;
+    grid(f, 4, 3);
+    expect_nothing(f);
+    f->now += 1;
+    grid(f, 4, 3);
+    expect_export(f, 1, 1);
+}
+
+/* A tree's root took long: that says nothing of the leaves of the next. */
+static void
+few_long_ones_do_not_make_a_function_long(void **state)
+{
+    struct fixture *f = *state;
+
+    welcome(f, 4);
+    map(f, 0, 1, &plain);
+    run(f, 0, 2000);
+    map(f, 0, 40, &plain);
+    for (int i = 0; i < 39; i++)
+        run(f, 0, 2000);
+    assert_in_range(f->nest.functions->mean_ns, 1900, 2100);
+    run(f, 0, 1000 * MS * NS);
+    assert_in_range(f->nest.functions->mean_ns, 2000, 100 * NS);
+    map(f, 0, 10, &plain);
+    expect_nothing(f);
+    assert_int_equal(f->nest.queued, 10);
 }
 
 static void
@@ -614,6 +655,8 @@ main(void)
         TEST(five_milliseconds_stay_when_others_are_idle),
         TEST(long_tasks_go_but_for_one),
         TEST(idle_slots_get_what_is_oldest),
+        TEST(what_is_not_worth_its_messages_stays),
+        TEST(few_long_ones_do_not_make_a_function_long),
         TEST(the_last_task_stays),
         TEST(what_cannot_run_here_goes_at_once),
         TEST(tasks_of_a_second_attempt_run_apart),

@@ -114,6 +114,25 @@ end_of_an_executor_is_that_of_its_client(void **state)
     close_bench(b);
 }
 
+/* It reads no more: what came for it would only break its connection. */
+static void
+executor_that_is_to_end_is_nobodys_client(void **state)
+{
+    struct bench *b = open_local((struct runner_config){.slots = 1, .tasks_per_executor = 1});
+
+    (void)state;
+    client_says(b, 0, MESSAGE_HELLO);
+    slice(b, 1, 0, 1);
+    forget(b);
+    ends(b, 0, 0, 1);
+    expect(b, "hang up 0\n-> lease 1: 0 DONE\n-> client 1: bye\n");
+    to_client(b, 1, MESSAGE_GRID);
+    client_says(b, 0, MESSAGE_TAKEN);
+    client_says(b, 0, MESSAGE_HELLO);
+    expect(b, "");
+    close_bench(b);
+}
+
 static void
 client_may_go_and_come_again(void **state)
 {
@@ -328,6 +347,7 @@ main(void)
         cmocka_unit_test(client_says_what_clients_say),
         cmocka_unit_test(words_of_clients_are_kept_until_they_are_sent),
         cmocka_unit_test(end_of_an_executor_is_that_of_its_client),
+        cmocka_unit_test(executor_that_is_to_end_is_nobodys_client),
         cmocka_unit_test(client_may_go_and_come_again),
         cmocka_unit_test(clients_of_idle_executors_hear_that_the_broker_is_gone),
         cmocka_unit_test(executor_says_itself_after_how_many_tasks_it_is_replaced),

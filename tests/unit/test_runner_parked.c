@@ -5,6 +5,7 @@
 #include "../../base/clock.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A pool in which task 0 of job 1, lease 1, waits in executor 0, under the lease 1 there. */
@@ -386,11 +387,38 @@ broker_hears_that_it_runs_though_it_waits(void **state)
     close_bench(b);
 }
 
+/* Those that wait would wait for ever. */
+static void
+program_without_a_seat_keeps_no_others_from_theirs(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 2});
+    char name[8];
+
+    (void)state;
+    for (unsigned i = 0; i < 7; i++) { /* one more than runner_executors() */
+        snprintf(name, sizeof(name), "p%u", i);
+        job_with(b, 1 + i, (struct spec){.program = {.name = name}});
+        slice_of(b, 1 + i, 1 + i, 0, 1);
+        runner_program_ready(b->runner, name, b->now);
+        after(b, 0);
+        if (i == 6)
+            break;
+        hello(b, i);
+        starts(b, i, 0);
+        parks(b, i, 1, 0);
+    }
+    forget(b);
+    slice_of(b, 1, 8, 1, 1);
+    expect(b, "0: slice 1+1\n");
+    close_bench(b);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waiting_task_gives_its_slot_back),
+        cmocka_unit_test(program_without_a_seat_keeps_no_others_from_theirs),
         cmocka_unit_test(rest_of_its_slice_is_taken_back_and_goes_on_one_by_one),
         cmocka_unit_test(task_may_wait_again_and_again),
         cmocka_unit_test(slice_that_stood_behind_it_is_at_work),

@@ -217,6 +217,22 @@ a_large_result_holds_the_others_up_until_it_is_gone(void **state)
     grid_expect(g, "2.8: results 0 job=1 0+1 attempt=1\n");
 }
 
+/* It was full when the client acknowledged: that is no reason to stop for ever. */
+static void
+clients_pause_only_while_the_connection_is_full(void **state)
+{
+    struct grid *g = executor(state, 1);
+    struct message m = {.type = MESSAGE_TAKEN};
+
+    scheduler_backlog(g->scheduler, 2, WINDOW_RESULT + 1);
+    assert_int_equal(grid_say(g, CHILD, &m), 0);
+    job(g, CHILD, 1, 1);
+    grid_forget(g);
+    scheduler_backlog(g->scheduler, 2, 0);
+    scheduler_check(g->scheduler);
+    assert_non_null(strstr(grid_tape(g), "2: slice 1 job=1 0+1 attempt=1\n"));
+}
+
 int
 main(void)
 {
@@ -230,6 +246,7 @@ main(void)
         STORY(room_is_seen_when_slots_stay_the_same),
         STORY(results_wait_for_the_connection),
         STORY(a_large_result_holds_the_others_up_until_it_is_gone),
+        STORY(clients_pause_only_while_the_connection_is_full),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
