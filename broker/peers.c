@@ -313,11 +313,12 @@ drop_doomed(struct scheduler *s)
     struct peer *p, *next;
 
     s->dooming = false;
-    /* Those in executors first: with a worker others would go, perhaps the next one to look at. */
+    /* Those in executors first: with a worker others would go, perhaps the next one to look at. So
+     * a worker that is doomed only meanwhile has to wait: dooming is true again then. */
     for (int pass = 0; pass < 2; pass++) {
         HASH_ITER (hh, s->peers, p, next) {
             if (!(p->doomed || (p->carrier != NULL && p->carrier->doomed)) ||
-                (p->carrier == NULL) != pass)
+                (p->carrier == NULL) != pass || !LIST_EMPTY(&p->carried))
                 continue;
             peer_last_words(s, p->id, p->number, MESSAGE_BYE, "the broker ran out of memory");
             peer_gone(s, p, "the broker ran out of memory");

@@ -6,13 +6,19 @@
 #include "../base/clock.h"
 #include "../proto/limits.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 enum { CLIENT = 1 }; /* any number: there is one */
 
+#define SAY_AGAIN_US 60000000
+
 static bool greeted;
+static char said[LIMIT_TEXT]; /* the last notice, and when */
+static int64_t said_at;
 
 static void
 say(struct message *m)
@@ -28,7 +34,7 @@ carried_open(struct nest *n)
                         .hello = {.role = ROLE_CLIENT,
                                   .protocol = LADLE_PROTOCOL,
                                   .software = "ladle " LADLE_VERSION,
-                                  .name = "task",
+                                  .name = program_invocation_short_name,
                                   .host = "",
                                   .pid = (uint64_t)getpid(),
                                   .machine = "",
@@ -72,18 +78,34 @@ print(const struct message_output *m)
     }
 }
 
+/* Why a task of ours waits: our standard error is on its way to whom the root belongs to. */
+static void
+tell_notice(const struct nest *n, const struct message_notice *m)
+{
+    const struct job *j = core_find(n->exporter, m->job);
+    int64_t now = clock_us();
+
+    if (j == NULL || (strcmp(said, m->text) == 0 && now < said_at + SAY_AGAIN_US))
+        return;
+    snprintf(said, sizeof(said), "%s", m->text);
+    said_at = now;
+    fprintf(stderr, "ladle: %s, spawned by a task, waits, since %s\n", j->spec->function, m->text);
+}
+
 void
 carried_message(struct nest *n, const struct message *m)
 {
     switch (m->type) {
     case MESSAGE_REFUSED:
         uplink_fail(m->text);
-    case MESSAGE_BYE:
-        if (!n->exporter->welcome)
-            break; /* about what was said before the hello */
+    case MESSAGE_BYE: /* perhaps in place of a WELCOME: then it would never come */
         greeted = false;
         if (nest_gone(n))
             carried_open(n);
+        break;
+    case MESSAGE_NOTICE:
+        tell_notice(n, &m->notice);
+        (void)nest_input(n, m, clock_us());
         break;
     case MESSAGE_OUTPUT:
         print(&m->output);

@@ -1,7 +1,7 @@
 /* The results of a map: one after the other, or all at once. */
-#include "combine.h"
+#include "results.h"
 
-#include "meter.h"
+#include "combine.h"
 
 #include "../proto/limits.h"
 
@@ -11,41 +11,6 @@
 
 #define PULL_US 10000 /* drawing inputs may keep a result waiting for so long */
 enum { PULL_AT_LEAST = 64 };
-
-struct results {
-    futures_t *session;
-    struct job *job;
-    bool as_completed;
-
-    /* The segment being read is ours alone: no lock is needed inside it. */
-    struct segment *segment;
-    uint64_t base;   /* index of its chunk's first task */
-    uint32_t offset; /* the next one to give; its end is segment->first + count */
-    uint64_t next;   /* in input order: the first index behind the segment */
-    uint64_t given;
-
-    /* The last one given. */
-    uint64_t index;
-    enum outcome outcome;
-    bool at_end;
-    char *error;
-    uint32_t last; /* its offset, in a segment that is there while its result is borrowed */
-    const char *worker;
-    void *aligned;
-    size_t aligned_room;
-
-    /* futures_imap() */
-    futures_next_fn *draw;
-    void *draw_arg;
-    bool drawing;      /* in draw(), without the lock */
-    uint64_t consumed; /* since inputs were drawn last */
-
-    struct combine *scan; /* of a futures_map_scan(); NULL */
-
-    future_partial_fn *partial;
-    void *partial_arg;
-    struct meter meter;
-};
 
 results_t *
 results_new(futures_t *s, struct job *j, const task_options_t *options)
@@ -242,9 +207,8 @@ all_given(const results_t *r)
     return r->draw == NULL && r->job->closed && r->given == r->job->total;
 }
 
-/* Get the next segment. 0; -1 with errno 0 (there are no more), ETIMEDOUT, or ENOMEM. */
-static int
-fetch(results_t *r, int timeout)
+int
+results_fetch(results_t *r, int timeout)
 {
     int64_t deadline = session_deadline(timeout);
     futures_t *s = r->session;
@@ -327,7 +291,7 @@ results_next_within(results_t *self, size_t *size_p, int timeout)
         r->error = NULL;
     }
     if ((r->segment == NULL || r->offset == r->segment->first + r->segment->count) &&
-        fetch(r, timeout) != 0) {
+        results_fetch(r, timeout) != 0) {
         r->outcome = OUTCOME_DONE;
         return NULL;
     }
@@ -386,98 +350,8 @@ results_worker(results_t *self)
     return self == NULL ? "" : self->worker;
 }
 
-/* ---- all at once ------------------------------------------------------------------------------
+/* ---- until all have ended ----------------------------------------------------------------------
  */
-
-struct collection {
-    uint8_t *outputs;
-    size_t size;
-    int error;
-    uint64_t index; /* of the failure with the lowest index */
-    char *text;
-};
-
-static void
-note_failure(struct collection *all, uint64_t index, int error, char *text)
-{
-    if (all->error != 0 && all->index < index) {
-        free(text);
-        return;
-    }
-    free(all->text);
-    all->error = error;
-    all->index = index;
-    all->text = text;
-}
-
-static void
-collect_one(const results_t *r, uint32_t offset, struct collection *all)
-{
-    const struct segment *s = r->segment;
-    uint64_t index = r->base + offset;
-    const uint8_t *item;
-    size_t size;
-    char *text = NULL;
-
-    item = segment_item(s, offset, &size);
-    if (segment_outcome(s, offset) != OUTCOME_DONE) {
-        note_failure(all, index, EIO, session_sentence(r->job, index, s, offset));
-    } else if (size != all->size) {
-        if (asprintf(&text, "%s[%llu] gave a result of %zu bytes, and not of %zu",
-                     r->job->spec->function, (unsigned long long)index, size, all->size) < 0)
-            text = NULL;
-        note_failure(all, index, EPROTO, text);
-    } else if (size > 0 && all->outputs != NULL) {
-        memcpy(all->outputs + index * size, item, size);
-    }
-}
-
-static void
-collect_segment(results_t *r, struct collection *all)
-{
-    const struct segment *s = r->segment;
-    uint32_t end = s->first + s->count;
-
-    if (s->outcomes == NULL && s->outcome == OUTCOME_DONE && s->offsets == NULL && !s->shared &&
-        s->size == all->size) {
-        if (s->size > 0 && all->outputs != NULL)
-            memcpy(all->outputs + (r->base + r->offset) * s->size,
-                   s->data->bytes + s->at + (size_t)(r->offset - s->first) * s->size,
-                   (size_t)(end - r->offset) * s->size);
-    } else {
-        for (uint32_t i = r->offset; i < end; i++)
-            collect_one(r, i, all);
-    }
-    r->given += end - r->offset;
-    r->offset = end;
-}
-
-int
-results_collect(results_t **self_p, void *outputs, size_t size)
-{
-    struct collection all = {.outputs = outputs, .size = size};
-    results_t *r = self_p == NULL ? NULL : *self_p;
-    int failed;
-
-    if (r == NULL)
-        return error_no_handle("there are no results: results is NULL");
-    if (!session_usable(r->session))
-        return -1;
-    if (r->segment != NULL)
-        collect_segment(r, &all);
-    r->as_completed = true; /* the order does not matter here */
-    while (fetch(r, -1) == 0)
-        collect_segment(r, &all);
-    failed = errno;
-    if (failed == 0 && all.error != 0) {
-        error_set(all.error, "%s", all.text == NULL ? "out of memory" : all.text);
-        failed = all.error;
-    }
-    free(all.text);
-    results_destroy(self_p);
-    errno = failed;
-    return failed == 0 ? 0 : -1;
-}
 
 int
 results_wait(results_t *self, int timeout)

@@ -113,6 +113,20 @@ is_named(const futures_t *s, const char *digest)
     return false;
 }
 
+/* A job says what is shared, beside its own words: any that it may have. */
+static bool
+has_room(const futures_t *s, const char *name)
+{
+    uint32_t count = s->sharing == NULL ? 0 : s->sharing->count;
+    struct shared all[LIMIT_SHARED];
+    struct spec spec = {.program = s->program, .shared = all, .nshared = count + 1};
+
+    for (uint32_t i = 0; i < count; i++)
+        all[i] = s->sharing->list[i];
+    all[count] = (struct shared){.name = name};
+    return spec_bytes(&spec) + LIMIT_TEXT + 2 * LIMIT_NAME <= LIMIT_JOB;
+}
+
 /* May `name` be given to these bytes? 1: it has them already; -1 with errno and a sentence. */
 static int
 check(futures_t *s, const char *name, const char *digest)
@@ -133,6 +147,9 @@ check(futures_t *s, const char *name, const char *digest)
                          "%d constants are shared already, as many as there may be: call "
                          "futures_unshare() for one that is not needed",
                          LIMIT_SHARED);
+    if (!has_room(s, name))
+        return error_set(E2BIG, "the names of all constants, this program's arguments and what its "
+                                "config says are too long together: take shorter names");
     return 0;
 }
 

@@ -260,6 +260,8 @@ decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
     spec->apart = in->apart;
     if (in->n_shared > 0)
         decode_shared(d, in, spec);
+    if (d->fault == NULL && spec_bytes(spec) > LIMIT_JOB)
+        fault(d, "arguments, environment, constants and needs that are too long together");
 }
 
 static void

@@ -23,6 +23,7 @@
 #define LIMIT_ARGUMENTS (32u << 10) /* bytes of a program's arguments together */
 #define LIMIT_ENVIRONMENT (8u << 10) /* bytes of the variables that a session gives its executors */
 #define LIMIT_SHARED 64 /* constants that the tasks of one job may ask for */
+#define LIMIT_JOB (LIMIT_HEADER - 1024) /* spec_bytes(): the rest is for whoever passes it on */
 #define LIMIT_FUNCTIONS 1024        /* functions that an executor announces */
 #define LIMIT_ROWS 256              /* workers, and jobs, in one status reply */
 #define LIMIT_PART (1u << 20)       /* bytes of a program in one message */

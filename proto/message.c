@@ -72,6 +72,20 @@ spec_new(const struct spec *from)
     return self;
 }
 
+size_t
+spec_bytes(const struct spec *self)
+{
+    const struct program *p = &self->program;
+    size_t size = sizeof(p->digest) + need(p->name) + need(p->machine) + need(p->directory) +
+                  p->arguments_size + p->environment_size + need(self->function) +
+                  need(self->name) + need(self->needs);
+
+    for (uint32_t i = 0; i < self->nshared; i++)
+        size += need(self->shared[i].name) + need(self->shared[i].path) +
+                sizeof(self->shared[i].digest) + 32; /* its size, and what stands between all this */
+    return size;
+}
+
 struct spec *
 spec_ref(struct spec *self)
 {

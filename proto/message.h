@@ -89,6 +89,8 @@ struct spec {
 /* A deep copy, in one allocation; NULL with ENOMEM. */
 struct spec *spec_new(const struct spec *from);
 struct spec *spec_ref(struct spec *self);
+/* The most bytes that it takes in a header, but for the numbers of the job: LIMIT_JOB. */
+size_t spec_bytes(const struct spec *self);
 void spec_unref(struct spec *self); /* NULL is allowed */
 
 enum message_type {

@@ -14,8 +14,13 @@
 #define STAGE (16u << 10) /* read at once */
 #define TURN 16           /* reads, before others have a turn */
 
+#define WAITING_MOST WINDOW_RESULT /* beyond it goes only what must */
+
 struct outgoing { /* what the socket did not take at once */
     TAILQ_ENTRY(outgoing) next;
+    enum message_type type;
+    uint32_t client;
+    size_t cost; /* bytes that it keeps */
     struct blob *data;
     size_t at, left; /* of the data */
     size_t head_at, head_size;
@@ -36,15 +41,12 @@ update_watch(struct channel *c)
 }
 
 static void
-free_outgoing(struct channel *c)
+free_outgoing(struct channel *c, struct outgoing *o)
 {
-    struct outgoing *o;
-
-    while ((o = TAILQ_FIRST(&c->out)) != NULL) {
-        TAILQ_REMOVE(&c->out, o, next);
-        blob_unref(o->data);
-        free(o);
-    }
+    TAILQ_REMOVE(&c->out, o, next);
+    c->waiting -= o->cost;
+    blob_unref(o->data);
+    free(o);
 }
 
 static void
@@ -101,9 +103,7 @@ write_out(struct channel *c)
         }
         if (o->head_at < o->head_size || o->left > 0)
             break;
-        TAILQ_REMOVE(&c->out, o, next);
-        blob_unref(o->data);
-        free(o);
+        free_outgoing(c, o);
     }
     update_watch(c);
 }
@@ -115,34 +115,78 @@ put_number(uint8_t *to, size_t value)
         to[i] = (uint8_t)(value >> 8 * i);
 }
 
-void
-channel_send(struct channel *c, const struct message *from)
+/* A client in an executor reads when its task lets it, perhaps in hours. What it waits for is bounded
+ * by windows; this is not. */
+static bool
+can_be_missed(const struct message *m)
+{
+    switch (m->type) {
+    case MESSAGE_RUNNING:
+    case MESSAGE_PROGRESS:
+    case MESSAGE_PARTIAL:
+    case MESSAGE_OUTPUT:
+    case MESSAGE_NOTICE:
+        return m->client != 0;
+    default:
+        return false;
+    }
+}
+
+/* The last message that waits, if it says the same of the grid as `m`, but earlier. */
+static struct outgoing *
+outdated(const struct channel *c, const struct message *m)
+{
+    struct outgoing *o = TAILQ_LAST(&c->out, outgoing_list);
+
+    return m->type == MESSAGE_GRID && o != NULL && o->type == MESSAGE_GRID &&
+                   o->client == m->client && o->head_at == 0
+               ? o
+               : NULL;
+}
+
+static struct outgoing *
+new_outgoing(struct channel *c, const struct message *from)
 {
     struct message m = *from;
     struct columns *columns = message_columns(&m);
-    bool idle = TAILQ_EMPTY(&c->out);
     const uint8_t *header;
-    struct outgoing *o;
     size_t size = wire_encode(c->sending, from, &header);
+    struct outgoing *o;
 
-    if (c->closed)
-        return;
-    if (size == 0 || (o = malloc(sizeof(*o) + 8 + size)) == NULL) {
-        condemn(c, "out of memory on its worker");
-        return;
-    }
-    *o = (struct outgoing){.head_size = 8 + size};
+    if (size == 0 || (o = malloc(sizeof(*o) + 8 + size)) == NULL)
+        return NULL;
+    *o = (struct outgoing){.type = m.type, .client = m.client, .head_size = 8 + size};
     if (columns != NULL && columns->length > 0) {
         o->data = blob_ref(columns->data);
         o->at = columns->at;
         o->left = columns->length;
     }
+    o->cost = sizeof(*o) + o->head_size + o->left;
     put_number(o->head, size);
     put_number(o->head + 4, o->left);
     memcpy(o->head + 8, header, size);
+    return o;
+}
+
+bool
+channel_send(struct channel *c, const struct message *m)
+{
+    bool idle = TAILQ_EMPTY(&c->out);
+    struct outgoing *o, *before;
+
+    if (c->closed || (c->waiting >= WAITING_MOST && can_be_missed(m)))
+        return false;
+    if ((o = new_outgoing(c, m)) == NULL) {
+        condemn(c, "out of memory on its worker");
+        return false;
+    }
+    if ((before = outdated(c, m)) != NULL)
+        free_outgoing(c, before);
     TAILQ_INSERT_TAIL(&c->out, o, next);
+    c->waiting += o->cost;
     if (idle)
         write_out(c);
+    return before == NULL;
 }
 
 void
@@ -329,7 +373,8 @@ channel_close(struct channel *c)
     poller_unwatch(c->poller, &c->watch);
     if (c->watch.fd >= 0)
         close(c->watch.fd);
-    free_outgoing(c);
+    while (!TAILQ_EMPTY(&c->out))
+        free_outgoing(c, TAILQ_FIRST(&c->out));
     blob_unref(c->data);
     free(c->stage);
     c->stage = NULL;

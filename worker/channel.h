@@ -27,7 +27,8 @@ struct channel {
     /* private */
     struct watch watch;
     bool hold;
-    TAILQ_HEAD(, outgoing) out;
+    TAILQ_HEAD(outgoing_list, outgoing) out;
+    size_t waiting; /* bytes of it */
     uint8_t *stage; /* bytes [begin, filled) are the message that comes in, up to its data ... */
     size_t room, begin, filled;
     struct blob *data; /* ... and its data, of which there are `have` bytes */
@@ -38,7 +39,9 @@ struct channel {
 int channel_open(struct channel *c, int fd);
 void channel_close(struct channel *c); /* safe for one that is all zero, or was closed */
 
-void channel_send(struct channel *c, const struct message *m);
+/* True if there is one message more to read: while much waits, what a client in an executor can do
+ * without is left out, and news of the grid take the place of older ones. */
+bool channel_send(struct channel *c, const struct message *m);
 void channel_hang_up(struct channel *c); /* the other side reads an end after what was sent */
 void channel_hold(struct channel *c, bool hold); /* read nothing */
 /* Read all that is there, held or not: the other side has ended. */

@@ -166,7 +166,6 @@ constants_spec(struct runner_job *job)
 {
     struct shared shared[LIMIT_SHARED];
     struct spec spec = *job->spec;
-    size_t size = spec.program.arguments_size + spec.program.environment_size + 4 * LIMIT_NAME;
 
     if (spec.nshared == 0 || job->constants == NULL)
         return job->spec;
@@ -178,10 +177,9 @@ constants_spec(struct runner_job *job)
         for (uint32_t k = 0; k < job->nconstants; k++)
             if (strcmp(job->constants[k]->digest, shared[i].digest) == 0)
                 shared[i].path = job->constants[k]->path;
-        size += strlen(shared[i].name) + strlen(shared[i].path) + 96;
     }
     spec.shared = shared;
-    if (size > LIMIT_HEADER) /* what an executor needs only to have tasks run elsewhere */
+    if (spec_bytes(&spec) > LIMIT_JOB) /* what an executor needs only to have tasks run elsewhere */
         spec.program.arguments_size = spec.program.environment_size = 0;
     job->shown = spec_new(&spec);
     return job->shown;

@@ -61,8 +61,8 @@ on_message(void *arg, const struct message *m)
 void
 process_send(struct process *p, const struct message *m)
 {
-    channel_send(&p->channel, m);
-    atomic_fetch_add_explicit(&p->board->mail, 1, memory_order_release);
+    if (channel_send(&p->channel, m))
+        atomic_fetch_add_explicit(&p->board->mail, 1, memory_order_release);
 }
 
 void

@@ -31,6 +31,7 @@ void
 executor_end(struct runner *r, struct executor *e)
 {
     assert(e->nwork == 0 && e->parked == NULL);
+    relay_end(r, e); /* it reads no more */
     if (e->state == EXECUTOR_STARTING)
         e->code->starting--;
     e->state = EXECUTOR_ENDING;
@@ -497,6 +498,8 @@ again:
         e = find_idle(r, code, p->job->spec->apart ? CHOOSE_CLEAN : CHOOSE_ANY);
         if (e == NULL && (coming = start_for(r, p, &e, now)) < 0)
             goto again;
+        if (e == NULL && coming == 0 && find_seat(r) == NULL)
+            continue; /* until tasks that wait have ended: perhaps for those behind it */
         if (e == NULL && coming == 0)
             break;
         if (e != NULL && (rest = give(r, e, p, now)) != NULL)

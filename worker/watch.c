@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A day: executors may say anything, and times of many tasks are added up. */
+#define LONGEST_US 86400000000LL
+
 struct work *
 executor_work(struct executor *e, uint64_t lease)
 {
@@ -35,13 +38,12 @@ executor_kill(struct runner *r, struct executor *e, const char *fault)
 static void
 measure(struct runner_job *job, uint64_t run_us, uint32_t count)
 {
-    int64_t ns = (int64_t)(run_us * 1000 / count);
+    uint64_t us = run_us / count;
+    int64_t ns = us > LONGEST_US ? LONGEST_US * 1000 : (int64_t)(run_us * 1000 / count);
 
     if (ns < 1)
         ns = 1;
     job->mean_ns = job->mean_ns == 0 ? ns : (3 * job->mean_ns + ns) / 4;
-    if (job->mean_ns < 1)
-        job->mean_ns = 1;
 }
 
 void

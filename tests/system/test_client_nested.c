@@ -757,6 +757,32 @@ what_waits_below_ends_with_its_task(void **state)
     unlink(path);
 }
 
+/* Waits for a task that no worker can run, until it is told why. */
+static int
+hopeless(task_t *task)
+{
+    task_options_t options = {.needs = "unicorn"};
+    future_t *f = futures_submit(task_futures(task), "echo", "", 0, &options);
+    int64_t until = now_ms() + SOON;
+
+    if (f == NULL)
+        return task_fail(task, "%s", futures_error());
+    while (future_wait(f, 50) != 0 && now_ms() < until)
+        if (strstr(futures_error(), "unicorn") != NULL)
+            return task_fail(task, "%s", futures_error());
+    return task_return(task, "", 0);
+}
+TASK(hopeless)
+
+static void
+a_task_that_waits_in_vain_is_told_why(void **state)
+{
+    if (serial)
+        return; /* there needs are not looked at */
+    assert_int_equal(futures_call(*state, "hopeless", "", 0, NULL, NULL, NULL), -1);
+    assert_non_null(strstr(futures_error(), "unicorn"));
+}
+
 int
 nested_tests(void)
 {
@@ -777,6 +803,7 @@ nested_tests(void)
         TEST(a_crash_below_is_tried_apart),
         TEST(cancelling_reaches_what_waits),
         TEST(what_waits_below_ends_with_its_task),
+        TEST(a_task_that_waits_in_vain_is_told_why),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -374,6 +374,22 @@ results_that_nobody_asked_for_end_the_executor(void **state)
     close_bench(b);
 }
 
+/* Nothing comes before or behind a task that is said to have run for ages. */
+static void
+absurd_running_times_are_long_ones(void **state)
+{
+    struct bench *b = open_local((struct runner_config){.slots = 1});
+
+    (void)state;
+    slice(b, 1, 0, 1);
+    ends_as(b, 0, 0, 1, (1ULL << 62) / 1000, OUTCOME_DONE);
+    slice(b, 2, 1, 3);
+    forget(b);
+    slice(b, 3, 4, 3);
+    expect(b, "");
+    close_bench(b);
+}
+
 int
 main(void)
 {
@@ -396,6 +412,7 @@ main(void)
         cmocka_unit_test(drain_returns_what_did_not_start),
         cmocka_unit_test(reset_kills_what_runs_and_keeps_what_is_idle),
         cmocka_unit_test(results_that_nobody_asked_for_end_the_executor),
+        cmocka_unit_test(absurd_running_times_are_long_ones),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

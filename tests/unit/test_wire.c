@@ -217,6 +217,51 @@ sent_texts_are_cut_and_cleaned(void **state)
     assert_string_equal(got.text, "");
 }
 
+/* Each who passes a job on does so under numbers of its own: one that is accepted must fit with any
+ * of them, or a client could have the broker fail at every worker. */
+static void
+accepted_jobs_can_be_passed_on(void **state)
+{
+    static char arguments[LIMIT_ARGUMENTS], environment[LIMIT_ENVIRONMENT], list[LIMIT_TEXT + 1];
+    struct shared shared[LIMIT_SHARED];
+    struct spec spec = {.cpus = 1, .function = "f", .needs = list, .shared = shared};
+    struct message m = {.type = MESSAGE_JOB, .job = {1, &spec}}, got;
+    char name[LIMIT_NAME + 1] = "";
+    unsigned refused = 0, accepted = 0;
+    const uint8_t *header;
+    const char *why;
+
+    (void)state;
+    memset(list, 'x', LIMIT_TEXT);
+    spec.program = (struct program){.name = "p",
+                                    .arguments = arguments,
+                                    .arguments_size = sizeof(arguments),
+                                    .environment = environment,
+                                    .environment_size = sizeof(environment),
+                                    .directory = list};
+    for (int i = 0; i < LIMIT_SHARED; i++) {
+        shared[i] = (struct shared){.name = name, .size = 1, .path = ""};
+        memset(shared[i].digest, 'a', 64);
+    }
+    for (unsigned length = 1; length <= LIMIT_NAME; length++) {
+        memset(name, 'n', length);
+        for (spec.nshared = 0; spec.nshared <= LIMIT_SHARED; spec.nshared++) {
+            size_t size = wire_encode(sender, &m, &header);
+
+            if (size == 0 || wire_decode(receiver, header, size, NULL, &got, &why) != 0) {
+                refused += size > 0;
+                continue;
+            }
+            accepted++;
+            assert_true(spec_bytes(got.job.spec) <= LIMIT_JOB);
+            got.client = UINT32_MAX;
+            got.job.job = UINT64_MAX;
+            assert_true(wire_encode(sender, &got, &header) > 0);
+        }
+    }
+    assert_true(refused > 0 && accepted > 1000);
+}
+
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static void
@@ -345,6 +390,7 @@ main(void)
         cmocka_unit_test(truncated_messages_are_refused_or_whole),
         cmocka_unit_test(flipped_bits_do_no_harm),
         cmocka_unit_test(largest_messages_fit_into_a_header),
+        cmocka_unit_test(accepted_jobs_can_be_passed_on),
         cmocka_unit_test(sent_texts_are_cut_and_cleaned),
         cmocka_unit_test(spec_outlives_the_arenas_next_use),
         cmocka_unit_test(full_status_fits_the_budget),
