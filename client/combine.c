@@ -164,7 +164,10 @@ explain(struct combine *c, const struct job *j, uint64_t index, const struct seg
             cause->index = only;
     }
     cause->sentence = sentence(label, s, words, size);
-    cause->words = strndup(words, size);
+    if ((cause->words = malloc(size + 1)) != NULL) {
+        memcpy(cause->words, words, size);
+        cause->words[size] = '\0';
+    }
     end(c);
 }
 

@@ -33,7 +33,9 @@ make_job(struct nest *n, const struct nest_job *j, uint64_t first, int64_t now)
     spec.shared = s->root->shared;
     spec.nshared = s->root->nshared;
     spec.base += first;
-    spec.apart = s->apart || spec.timeout_ms > 0;
+    /* Each time that one comes back to the executor of the task that waits for it, and crashes,
+     * that task starts anew without blame, and exports it again. */
+    spec.apart = s->apart || !j->stays;
     return core_job(n->exporter, &spec, now);
 }
 

@@ -192,7 +192,8 @@ LADLE_API results_t *futures_map_scan(futures_t *self, const char *map_function,
 /* A constant for tasks that are submitted from now on: task_shared() finds it by its name. Copied;
  * sent to each worker once, by content, when a job first needs it there; mapped by all executors of
  * a worker. Up to 64 of them. -1 with EEXIST (other content has that name: unshare it first), E2BIG
- * (over 1 GiB, or too many long names beside long arguments), EINVAL, ENOMEM. The same content again is fine. */
+ * (over 1 GiB, or too many long names beside long arguments), EINVAL, ENOMEM. The same content
+ * again is fine. */
 LADLE_API int futures_share(futures_t *self, const char *name, const void *data, size_t size);
 /* Not for tasks submitted from now on; when those that may need it have ended, workers drop it. -1
  * with ENOENT. */

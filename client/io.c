@@ -204,7 +204,8 @@ io_notice(futures_t *s, const struct message_notice *m, int64_t now)
 {
     const struct job *j;
     char function[LIMIT_NAME + 1] = "a task", why[LIMIT_TEXT], text[LIMIT_TEXT + 512];
-    struct message notice = {.type = MESSAGE_NOTICE, .notice = {.job = m->job, .reason = m->reason, .text = why}};
+    struct message notice = {.type = MESSAGE_NOTICE,
+                             .notice = {.job = m->job, .reason = m->reason, .text = why}};
     int failed;
 
     if (m->reason == NOTICE_NO_WORKER)

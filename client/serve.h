@@ -39,7 +39,7 @@ struct task_run {
     int (*emit)(void *arg, const void *data, size_t size);
     void *arg;
     struct futures *session; /* "serial": that in which it runs; in an executor NULL */
-    struct pair *pair; /* of a reduce function; else NULL */
+    struct pair *pair;       /* of a reduce function; else NULL */
 };
 
 enum outcome task_run(const struct task_run *run, struct blob **result_p);

@@ -83,7 +83,8 @@ LADLE_API int task_pair(task_t *self, const void **left_p, size_t *left_size_p,
  * its priority unless told otherwise, and run here or, when there are more than this executor can
  * start soon, anywhere on the grid. It belongs to the task: when that returns, what it spawned and
  * did not wait for is cancelled, and its futures and results are gone. When it is cancelled, or out
- * of time, so are they: waits come back, ECANCELED. NULL with ENOMEM; never for a task that runs. */
+ * of time, so are they: waits come back, ECANCELED. NULL with ENOMEM; never for a task that runs.
+ */
 LADLE_API struct futures *task_futures(task_t *self);
 
 #ifdef __cplusplus

@@ -29,11 +29,12 @@ static int
 weigh(task_t *task)
 {
     Lab__Molecule *molecule = (Lab__Molecule *)task_read_message(task, &lab__molecule__descriptor);
-    Lab__Mass mass = LAB__MASS__INIT;
+    Lab__Mass mass;
     int rc = 0;
 
     if (molecule == NULL)
         return task_fail(task, "%s", futures_error());
+    lab__mass__init(&mass);
     mass.name = molecule->name;
     for (size_t i = 0; i < molecule->n_atoms && rc == 0; i++) {
         double weight = weight_of(molecule->atoms[i]->element);

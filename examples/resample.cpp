@@ -1,8 +1,8 @@
 // resample.cpp - Ladle from C++: how sure is a median? By drawing samples anew, many times.
 //
 // The calls are those of C. What C++ adds: task functions may use containers, algorithms and
-// exceptions, as long as no exception leaves them; a lambda without captures is a callback, and what
-// it works on comes by its last argument; unique_ptr cleans up.
+// exceptions, as long as no exception leaves them; a lambda without captures is a callback, and
+// what it works on comes by its last argument; unique_ptr cleans up.
 #include <ladle.h>
 
 #include <algorithm>
@@ -24,9 +24,21 @@ struct numbers {
 
     task_t *task;
 
-    static constexpr result_type min() { return 0; }
-    static constexpr result_type max() { return UINT64_MAX; }
-    result_type operator()() const { return task_random(task); }
+    static constexpr result_type
+    min()
+    {
+        return 0;
+    }
+    static constexpr result_type
+    max()
+    {
+        return UINT64_MAX;
+    }
+    result_type
+    operator()() const
+    {
+        return task_random(task);
+    }
 };
 
 double
@@ -112,7 +124,11 @@ int
 main(int argc, char **)
 {
     struct destroy {
-        void operator()(futures_t *session) const { futures_destroy(&session); }
+        void
+        operator()(futures_t *session) const
+        {
+            futures_destroy(&session);
+        }
     };
     std::unique_ptr<futures_t, destroy> futures(futures_new(nullptr));
     std::vector<double> values;

@@ -45,7 +45,7 @@ struct board {
     /* Written by the worker: 1 + offset of a running task whose result nobody wants, with the low
      * half of its lease in bits 32-63: task_cancelled(). */
     _Atomic uint64_t cancel;
-    _Atomic uint32_t mail; /* messages that the worker has sent: one need not look for them in vain */
+    _Atomic uint32_t mail; /* messages that the worker has sent: so that nobody looks in vain */
 
     /* Results of the lease at work that were not yet sent: `committed` records of them in the area.
      * A record is {u32 offset, u32 outcome, u32 size, u32 run_us} and the bytes, padded to 16.

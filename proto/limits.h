@@ -18,16 +18,16 @@
 #define LIMIT_SIZES 8192  /* tasks in one message, when each has its own size */
 #define LIMIT_CHUNK                                                                                \
     (256u << 10) /* bytes of columns that a sender puts together; one larger item goes alone */
-#define LIMIT_NAME 255              /* bytes of a function, worker, label or program name */
-#define LIMIT_TEXT 4096             /* bytes of a sentence; longer ones are cut */
-#define LIMIT_ARGUMENTS (32u << 10) /* bytes of a program's arguments together */
-#define LIMIT_ENVIRONMENT (8u << 10) /* bytes of the variables that a session gives its executors */
-#define LIMIT_SHARED 64 /* constants that the tasks of one job may ask for */
+#define LIMIT_NAME 255                  /* bytes of a function, worker, label or program name */
+#define LIMIT_TEXT 4096                 /* bytes of a sentence; longer ones are cut */
+#define LIMIT_ARGUMENTS (32u << 10)     /* bytes of a program's arguments together */
+#define LIMIT_ENVIRONMENT (8u << 10)    /* bytes of the variables of a session */
+#define LIMIT_SHARED 64                 /* constants that the tasks of one job may ask for */
 #define LIMIT_JOB (LIMIT_HEADER - 1024) /* spec_bytes(): the rest is for whoever passes it on */
-#define LIMIT_FUNCTIONS 1024        /* functions that an executor announces */
-#define LIMIT_ROWS 256              /* workers, and jobs, in one status reply */
-#define LIMIT_PART (1u << 20)       /* bytes of a program in one message */
-#define LIMIT_PROGRAM (1u << 30)    /* bytes of a program */
+#define LIMIT_FUNCTIONS 1024            /* functions that an executor announces */
+#define LIMIT_ROWS 256                  /* workers, and jobs, in one status reply */
+#define LIMIT_PART (1u << 20)           /* bytes of a program in one message */
+#define LIMIT_PROGRAM (1u << 30)        /* bytes of a program */
 
 #define TASK_COST                                                                                  \
     64 /* what a task counts beside its bytes in every window: empty inputs are not free */

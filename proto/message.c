@@ -82,7 +82,7 @@ spec_bytes(const struct spec *self)
 
     for (uint32_t i = 0; i < self->nshared; i++)
         size += need(self->shared[i].name) + need(self->shared[i].path) +
-                sizeof(self->shared[i].digest) + 32; /* its size, and what stands between all this */
+                sizeof(self->shared[i].digest) + 32; /* its size, and what stands between */
     return size;
 }
 

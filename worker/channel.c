@@ -115,8 +115,8 @@ put_number(uint8_t *to, size_t value)
         to[i] = (uint8_t)(value >> 8 * i);
 }
 
-/* A client in an executor reads when its task lets it, perhaps in hours. What it waits for is bounded
- * by windows; this is not. */
+/* A client in an executor reads when its task lets it, perhaps in hours. What it waits for is
+ * bounded by windows; this is not. */
 static bool
 can_be_missed(const struct message *m)
 {

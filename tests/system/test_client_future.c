@@ -292,7 +292,7 @@ struct sequence {
 #define NTH(k)                                                                                     \
     static void call_##k(future_t *future, void *arg)                                              \
     {                                                                                              \
-        struct sequence *o = arg;                                                                     \
+        struct sequence *o = arg;                                                                  \
         assert_true(future_done(future));                                                          \
         o->calls[o->n++] = k;                                                                      \
     }

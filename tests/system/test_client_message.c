@@ -94,7 +94,7 @@ messages_are_mapped(void **state)
     char text[100];
 
     for (int i = 0; i < N; i++) {
-        snprintf(names[i], sizeof(names[i]), "%s", "a long name of many letters..." + i % 25);
+        snprintf(names[i], sizeof(names[i]), "%s", &"a long name of many letters..."[i % 25]);
         letters[i] = letter_to(i == 500 ? nobody : names[i], i);
         messages[i] = &letters[i].base;
     }

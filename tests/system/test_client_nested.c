@@ -497,6 +497,17 @@ nested_crash(task_t *task)
 }
 TASK(nested_crash)
 
+/* What always goes by the grid may come back to the very executor in which this waits. */
+static int
+nested_crash_afar(task_t *task)
+{
+    future_t *u = spawn(task, "crash", 1, &(task_options_t){.deadline = 60000, .retries = -1});
+
+    expect(future_result(u, NULL) == NULL && future_status(u) == FUTURE_CRASHED);
+    return return_int(task, task_attempt(task));
+}
+TASK(nested_crash_afar)
+
 static futures_t *leaked;
 
 static int
@@ -699,6 +710,21 @@ a_crash_below_is_tried_apart(void **state)
         assert_int_equal(ask(*state, "nested_crash", 0), 2);
 }
 
+static void
+a_crash_afar_leaves_alone_who_waits_for_it(void **state)
+{
+    int x = 0;
+    future_t *u;
+
+    if (serial)
+        return;
+    u = futures_submit(*state, "nested_crash_afar", &x, sizeof(x), NULL);
+    assert_int_equal(future_wait(u, SOON), 0);
+    assert_non_null(future_result(u, NULL));
+    assert_int_equal(*(const int *)future_result(u, NULL), 1);
+    future_destroy(&u);
+}
+
 static bool
 file_says(const char *path, const char *text)
 {
@@ -801,6 +827,7 @@ nested_tests(void)
         TEST(idle_slots_are_found),
         TEST(time_is_up_for_tasks_below),
         TEST(a_crash_below_is_tried_apart),
+        TEST(a_crash_afar_leaves_alone_who_waits_for_it),
         TEST(cancelling_reaches_what_waits),
         TEST(what_waits_below_ends_with_its_task),
         TEST(a_task_that_waits_in_vain_is_told_why),

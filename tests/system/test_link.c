@@ -206,7 +206,7 @@ messages_go_both_ways(void **state)
     assert_int_equal(link_send(f.link, &m), 0);
     wait_router(&m);
     assert_string_equal(m.notice.text, "hello");
-    m = (struct message){.type = MESSAGE_GRID, .grid = {3, 12}};
+    m = (struct message){.type = MESSAGE_GRID, .grid = {.workers = 3, .slots = 12}};
     router_sends(&m);
     wait_message(&m);
     assert_int_equal(m.type, MESSAGE_GRID);
