@@ -243,12 +243,13 @@ jump(struct stack *from, struct stack *to)
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
-static void
+static int
 guard(char *at)
 {
     /* A guard of this kind does not split the mapping, of which a process has only so many. */
-    if (madvise(at, GUARD, MADV_GUARD_INSTALL) != 0)
-        (void)mprotect(at, GUARD, PROT_NONE);
+    if (madvise(at, GUARD, MADV_GUARD_INSTALL) == 0)
+        return 0;
+    return mprotect(at, GUARD, PROT_NONE);
 }
 
 static void
@@ -279,7 +280,12 @@ grow(size_t count)
     (void)madvise(at, count * stride + 2 * SHIFT, MADV_NOHUGEPAGE);
     at += (SHIFT - (uintptr_t)at) & (2 * SHIFT - 1);
     for (size_t i = 0; i < count; i++, at += stride) {
-        guard(at);
+        if (guard(at) != 0) { /* an older kernel, and vm.max_map_count is reached */
+            (void)munmap(at, (count - i) * stride);
+            if (i == 0)
+                free(some);
+            return i > 0 ? 0 : -1;
+        }
         some[i].low = at + GUARD;
         some[i].high = at + stride;
         (void)VALGRIND_STACK_REGISTER(some[i].low, some[i].high);

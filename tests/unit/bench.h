@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#define MOST 16 /* executors */
+#define MOST 64 /* executors */
 #define MS 1000
 
 struct bench {

@@ -261,18 +261,19 @@ executors_that_all_wait_run_more_than_their_share(void **state)
     struct bench *b = open_local((struct runner_config){.slots = 1, .tasks_per_executor = 1});
 
     (void)state;
-    for (unsigned i = 0; i < 4; i++) { /* runner_executors() */
+    assert_int_equal(runner_executors(b->runner), 20);
+    for (unsigned i = 0; i < 20; i++) {
         if (i > 0)
             hello(b, i);
         slice(b, 1 + i, i, 1);
         parks(b, i, 1, i);
     }
     forget(b);
-    slice(b, 5, 4, 1);
-    expect(b, "0: slice 4+1\n");
-    parks(b, 0, 2, 4);
-    slice(b, 6, 5, 1);
-    expect(b, "-> lease 5: parked\n0: slice 5+1\n");
+    slice(b, 21, 20, 1);
+    expect(b, "0: slice 20+1\n");
+    parks(b, 0, 2, 20);
+    slice(b, 22, 21, 1);
+    expect(b, "-> lease 21: parked\n0: slice 21+1\n");
     close_bench(b);
 }
 
