@@ -10,6 +10,7 @@
 
 /* So many ends of its executor, without a task to blame, and a waiting task has crashed itself. */
 #define STRIKES 3
+#define CASUALTIES 50 /* in an attempt: then whatever it is that kills is taken for its own */
 
 static const char no_memory[] = "out of memory on its worker";
 
@@ -206,6 +207,13 @@ bury_parked(struct runner *r, struct executor *e, struct parked *k, bool to_blam
     } else if (!known && ++p->strikes >= STRIKES) {
         snprintf(text, sizeof(text), "%s, for the %u. time while it waited, and nobody knows why",
                  e->fault != NULL ? e->fault : end->cause, p->strikes);
+        runner_end_tasks(r, p, 0, 1, OUTCOME_CRASHED, text);
+        runner_drop(r, p);
+    } else if (++p->casualties >= CASUALTIES) {
+        /* Or a task whose children kill each executor in which it waits would never end. */
+        snprintf(text, sizeof(text),
+                 "waited in %u executors that ended of other tasks, at last: %s", p->casualties,
+                 e->fault != NULL ? e->fault : end->cause);
         runner_end_tasks(r, p, 0, 1, OUTCOME_CRASHED, text);
         runner_drop(r, p);
     } else {

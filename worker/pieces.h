@@ -22,10 +22,11 @@ struct piece {
     uint32_t count;
     uint32_t done; /* tasks from the front whose results were passed on; 0 in the queue */
     uint32_t attempt;
-    unsigned strikes; /* executors that ended while its task waited, and nobody knows why */
-    bool asleep;      /* its task waits for others */
-    uint32_t from;    /* the first task's place in the bundle ... */
-    size_t offset;    /* ... and of its input in the bundle's bytes */
+    unsigned strikes;    /* executors that ended while its task waited, and nobody knows why */
+    unsigned casualties; /* ... and of which another task was the cause */
+    bool asleep;         /* its task waits for others */
+    uint32_t from;       /* the first task's place in the bundle ... */
+    size_t offset;       /* ... and of its input in the bundle's bytes */
 };
 TAILQ_HEAD(piece_list, piece);
 

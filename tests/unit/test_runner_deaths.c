@@ -48,6 +48,31 @@ crash_is_charged_to_the_task_that_the_executor_worked_for(void **state)
 }
 
 static void
+a_task_does_not_wait_for_ever_in_executors_that_others_end(void **state)
+{
+    struct bench *b = open_parked(1);
+    unsigned deaths = 0;
+
+    (void)state;
+    while (strstr(b->history, "-> lease 1: 0 CRASHED") == NULL) {
+        assert_true(++deaths <= 50);
+        forget(b);
+        slice(b, 100 + deaths, 1, 1); /* the poison */
+        starts(b, 0, 0);
+        works_for(b, 0, b->leases[0], "");
+        dies(b, 0, "exited with status 3");
+        if (strstr(b->history, "-> lease 1: 0 CRASHED") != NULL)
+            break;
+        hello(b, 0);
+        assert_non_null(strstr(b->history, "0: slice 0+1\n")); /* it begins anew */
+        parks(b, 0, b->leases[0], 0);
+    }
+    assert_int_equal(deaths, 50);
+    assert_non_null(strstr(b->history, "ended of other tasks, at last: exited with status 3"));
+    close_bench(b);
+}
+
+static void
 crash_of_the_running_task_is_not_that_of_those_that_wait(void **state)
 {
     struct bench *b = open_parked(1);
@@ -279,6 +304,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crash_is_charged_to_the_task_that_the_executor_worked_for),
         cmocka_unit_test(crash_of_the_running_task_is_not_that_of_those_that_wait),
+        cmocka_unit_test(a_task_does_not_wait_for_ever_in_executors_that_others_end),
         cmocka_unit_test(nested_words_are_of_the_owner_only_and_need_no_end),
         cmocka_unit_test(end_for_which_nobody_is_to_blame_is_forgiven_twice),
         cmocka_unit_test(crashes_of_others_are_forgiven_always),
