@@ -6,7 +6,8 @@ add_executable(test_client
   test_api.c test_api_future.c test_api_results.c test_api_session.c test_api_submit.c
   test_api_task.c test_client.c test_client_config.c test_client_exact.c test_client_future.c
   test_client_key.c test_client_list.c test_client_map.c test_client_message.c test_client_meter.c
-  test_client_nested.c test_client_race.c test_client_reduce.c test_client_scan.c
+  test_client_nested.c test_client_nested_ends.c test_client_race.c test_client_reduce.c
+  test_client_scan.c
   test_client_session.c test_client_shared.c)
 target_link_libraries(test_client PRIVATE ladle_flags ladle PkgConfig::CMOCKA Threads::Threads)
 ladle_messages(test_client programs/letters.proto)

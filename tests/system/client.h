@@ -69,6 +69,7 @@ int config_tests(void);
 int meter_tests(void);
 int shared_tests(void);
 int nested_tests(void);
+int nested_end_tests(void);
 
 #define await(condition)                                                                           \
     do {                                                                                           \

@@ -186,7 +186,7 @@ main(int argc, char **argv)
     return api_tests() + session_tests() + future_tests() + list_tests() + map_tests() +
                        reduce_tests() + scan_tests() + message_tests() + exact_tests() +
                        race_tests() + key_tests() + config_tests() + meter_tests() +
-                       shared_tests() + nested_tests() >
+                       shared_tests() + nested_tests() + nested_end_tests() >
                    0
                ? 1
                : 0;
