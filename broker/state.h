@@ -34,8 +34,8 @@
 #define FUNCTIONS_KEPT 4096
 #define JOBS_MAX (1u << 20)  /* open jobs of one client */
 #define SLOTS_MAX (1u << 16) /* of one worker */
-/* Clients in the executors of a worker: it may have 2 * slots + 2 executors, and replaces some. */
-#define CARRIED_MAX(slots) (4 * (slots) + 16)
+/* Clients in the executors of a worker: each may say hello anew before the old one is forgotten. */
+#define CARRIED_MAX(slots) (2 * LIMIT_EXECUTORS(slots))
 
 TAILQ_HEAD(peer_list, peer);
 TAILQ_HEAD(worker_list, worker);

@@ -144,10 +144,8 @@ spec_of(const futures_t *s, const char *function, const task_options_t *options,
         .priority = priority_of(s, o),
         .timeout_ms = o->timeout,
         .deadline_ms = o->deadline,
-        .retries = o->retries < 0 || o->once ? 0
-                   : o->retries == 0         ? 2
-                                             : (uint32_t)o->retries,
-        .cpus = o->cpus == 0 ? 1 : (uint32_t)o->cpus,
+        .retries = retries_of(o),
+        .cpus = cpus_of(o),
         .retry_failed = o->retry_failed,
         .once = o->once,
         .fail_if_unknown = o->fail_if_unknown,

@@ -24,10 +24,13 @@
 #define LIMIT_ENVIRONMENT (8u << 10)    /* bytes of the variables of a session */
 #define LIMIT_SHARED 64                 /* constants that the tasks of one job may ask for */
 #define LIMIT_JOB (LIMIT_HEADER - 1024) /* spec_bytes(): the rest is for whoever passes it on */
-#define LIMIT_FUNCTIONS 1024            /* functions that an executor announces */
-#define LIMIT_ROWS 256                  /* workers, and jobs, in one status reply */
-#define LIMIT_PART (1u << 20)           /* bytes of a program in one message */
-#define LIMIT_PROGRAM (1u << 30)        /* bytes of a program */
+/* Executors that a worker has at once: those that run, those that are ending, and those that do
+ * nothing but hold tasks that wait. */
+#define LIMIT_EXECUTORS(slots) (4 * (slots) + 16)
+#define LIMIT_FUNCTIONS 1024     /* functions that an executor announces */
+#define LIMIT_ROWS 256           /* workers, and jobs, in one status reply */
+#define LIMIT_PART (1u << 20)    /* bytes of a program in one message */
+#define LIMIT_PROGRAM (1u << 30) /* bytes of a program */
 
 #define TASK_COST                                                                                  \
     64 /* what a task counts beside its bytes in every window: empty inputs are not free */

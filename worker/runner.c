@@ -27,7 +27,7 @@ runner_new(const struct runner_config *config)
     TAILQ_INIT(&r->queue);
     TAILQ_INIT(&r->timed);
     TAILQ_INIT(&r->untold);
-    r->nexecutors = RUNNER_SEATS(r->slots);
+    r->nexecutors = LIMIT_EXECUTORS(r->slots);
     r->executors = calloc(r->nexecutors, sizeof(*r->executors));
     r->out = reports_new();
     if (r->executors == NULL || r->out == NULL)

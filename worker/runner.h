@@ -14,10 +14,6 @@
 
 struct runner;
 
-/* Executors that a worker may have at once: those that run, those that are ending, and those that
- * do nothing but hold tasks that wait. As many may be clients of the broker. */
-#define RUNNER_SEATS(slots) (4 * (slots) + 16)
-
 /* Executors are numbers below runner_executors(): one is free again after runner_ended(). */
 struct runner_hands {
     /* Start an executor: returns its board, which is to stay until runner_ended(). NULL if that
