@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,31 +18,46 @@
 struct grid {
     pid_t keeper;
     int life; /* open as long as the grid is wanted: the kernel closes it, however we end */
-    char endpoint[PATH_MAX];
+    int report;
+    /* What the keeper told: the grid's directory in a line of its own, then that it is ready, or
+     * why not. */
+    char told[2 * PATH_MAX];
+    size_t have;
+    const char *endpoint; /* in what it told; NULL: not ready */
 };
 
-/* What the keeper has to say, up to its end of file. */
-static int
-await_report(int report, int stop_fd, char *text, size_t size)
+static bool
+hear(struct grid *g)
 {
-    size_t have = 0;
+    ssize_t n = read(g->report, g->told + g->have, sizeof(g->told) - 1 - g->have);
 
-    for (;;) {
-        struct pollfd p[] = {{.fd = report, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
-        ssize_t n;
+    if (n > 0)
+        g->have += (size_t)n;
+    return n > 0;
+}
 
-        if (poll(p, 2, -1) < 0)
+/* Up to its end of file. -1 if there is to be no grid. */
+static int
+await_report(struct grid *g, int stop_fd)
+{
+    struct pollfd p[] = {{.fd = g->report, .events = POLLIN}, {.fd = stop_fd, .events = POLLIN}};
+
+    do {
+        while (poll(p, 2, -1) < 0)
             continue;
-        if (p[1].revents != 0) {
-            text[0] = '\0';
+        if (p[1].revents != 0)
             return -1;
-        }
-        if ((n = read(report, text + have, size - 1 - have)) <= 0)
-            break;
-        have += (size_t)n;
-    }
-    text[have] = '\0';
+    } while (hear(g));
     return 0;
+}
+
+/* What it told after the directory. */
+static const char *
+words(const struct grid *g)
+{
+    const char *line = strchr(g->told, '\n');
+
+    return g->told[0] == '/' && line != NULL ? line + 1 : g->told;
 }
 
 static pid_t
@@ -63,7 +79,6 @@ struct grid *
 grid_start(unsigned slots, int stop_fd, char *why, size_t size)
 {
     int life[2], report[2];
-    char text[PATH_MAX];
     struct grid *g;
 
     if ((g = calloc(1, sizeof(*g))) == NULL || pipe2(life, O_CLOEXEC) != 0 ||
@@ -73,14 +88,14 @@ grid_start(unsigned slots, int stop_fd, char *why, size_t size)
         return NULL;
     }
     g->life = life[1];
-    if (await_report(report[0], stop_fd, text, sizeof(text)) != 0)
+    g->report = report[0];
+    if (await_report(g, stop_fd) != 0)
         why[0] = '\0';
-    else if (strncmp(text, READY, strlen(READY)) != 0)
-        snprintf(why, size, "%s", text[0] != '\0' ? text : "the grid's keeper was killed");
+    else if (strncmp(words(g), READY, strlen(READY)) != 0)
+        snprintf(why, size, "%s", words(g)[0] != '\0' ? words(g) : "the grid's keeper was killed");
     else
-        snprintf(g->endpoint, sizeof(g->endpoint), "%s", text + strlen(READY));
-    close(report[0]);
-    if (g->endpoint[0] == '\0') {
+        g->endpoint = words(g) + strlen(READY);
+    if (g->endpoint == NULL) {
         grid_stop(g);
         return NULL;
     }
@@ -96,7 +111,7 @@ grid_endpoint(const struct grid *g)
 void
 grid_stop(struct grid *g)
 {
-    char *directory, *slash;
+    char *end;
     int status = 0;
 
     if (g == NULL)
@@ -104,12 +119,12 @@ grid_stop(struct grid *g)
     close(g->life);
     while (waitpid(g->keeper, &status, 0) < 0 && errno == EINTR)
         continue;
-    if (!WIFEXITED(status) && g->endpoint[0] != '\0') {
-        directory = g->endpoint + strlen("ipc://");
-        if ((slash = strrchr(directory, '/')) != NULL) {
-            *slash = '\0';
-            keeper_remove(directory);
-        }
+    while (hear(g))
+        continue;
+    close(g->report);
+    if (!WIFEXITED(status) && g->told[0] == '/' && (end = strchr(g->told, '\n')) != NULL) {
+        *end = '\0';
+        keeper_remove(g->told);
     }
     free(g);
 }

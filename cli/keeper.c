@@ -77,14 +77,14 @@ execute(const struct daemon *d)
 static void
 child(const struct daemon *d, pid_t parent, int out)
 {
-    static const int reset[] = {SIGINT, SIGHUP, SIGTERM, SIGQUIT, SIGPIPE};
+    sigset_t none;
 
-    for (unsigned i = 0; i < sizeof(reset) / sizeof(*reset); i++)
-        signal(reset[i], SIG_DFL);
     setpgid(0, 0);
     /* SIGTERM, not SIGKILL: the broker has a socket to unlink, the worker has executors. */
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0 || getppid() != parent)
         _exit(1);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(out, STDOUT_FILENO) < 0)
         _exit(1);
     execute(d);
@@ -128,13 +128,14 @@ reap(struct daemon *d)
     return status;
 }
 
-static void
+/* And how it ended. */
+static int
 stop(struct daemon *d)
 {
     struct pollfd p = {.fd = d->pidfd, .events = POLLIN};
 
     if (d->pid == 0)
-        return;
+        return 0;
     kill(d->pid, SIGTERM);
     if (poll(&p, 1, STOP_MS) <=
         0) { /* a worker finishes what runs; at the second one it does not */
@@ -142,7 +143,7 @@ stop(struct daemon *d)
         if (poll(&p, 1, STOP_MS) <= 0)
             kill(d->pid, SIGKILL);
     }
-    reap(d);
+    return reap(d);
 }
 
 /* ---- the directory ------------------------------------------------------------------------- */
@@ -233,8 +234,7 @@ await_ready(struct keeper *k, struct daemon *d)
             leave(k, 0);
         n = read(d->out, line + have, sizeof(line) - 1 - have);
         if (n <= 0 || have + (size_t)n == sizeof(line) - 1) {
-            kill(d->pid, SIGTERM);
-            describe(reap(d), what, sizeof(what));
+            describe(stop(d), what, sizeof(what));
             give_up(k, "the %s did not start: it %s", d->word, what);
         }
         have += (size_t)n;
@@ -289,16 +289,19 @@ keep(struct keeper *k)
 static void
 detach(void)
 {
-    static const int ignored[] = {SIGINT, SIGHUP, SIGTERM, SIGQUIT, SIGPIPE};
-    sigset_t none;
+    static const int numbers[] = {SIGINT, SIGHUP, SIGTERM, SIGQUIT, SIGPIPE};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    sigset_t blocked;
 
     setsid(); /* the terminal's signals are for the program */
     prctl(PR_SET_NAME, "ladle-keeper");
-    for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
-        signal(ignored[i], SIG_IGN);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* Blocked, not ignored: what a daemon is sent before it is one is not lost. */
+    sigemptyset(&blocked);
+    for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        sigaddset(&blocked, numbers[i]);
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
+    for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        signal(numbers[i], SIG_DFL);
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO); /* whoever reads the program's output waits for its end */
     close(null);
@@ -319,6 +322,7 @@ keeper_run(unsigned slots, int life, int report)
     if (make_directory(&k) != 0)
         give_up(&k, "cannot make a directory in %s: %s",
                 getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp", strerror(errno));
+    dprintf(report, "%s\n", k.directory);
     k.broker = (struct daemon){.name = broker_name,
                                .word = "broker",
                                .argv = {broker_name, bind, k.bind, with_parent, log_level}};

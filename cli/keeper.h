@@ -2,8 +2,9 @@
 #ifndef LADLE_KEEPER_H
 #define LADLE_KEEPER_H
 
-/* Start the grid, write "ready ENDPOINT" or a sentence to the descriptor `report`, and keep the
- * grid until `life` is hung up. To be called in a process of its own. */
+/* Start the grid and keep it until `life` is hung up. To the descriptor `report` go a line with its
+ * directory, then "ready ENDPOINT" or a sentence, and the end of file. To be called in a process of
+ * its own. */
 void keeper_run(unsigned slots, int life, int report) __attribute__((noreturn));
 
 /* Remove a directory and all in it. */

@@ -1,6 +1,7 @@
 /* ladle run: the program is as without it, and nothing is left behind. */
 #include "harness.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pty.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,11 +30,58 @@ place(void)
                   (const char *const[]){place(), NULL})
 #define ladle_run_shell(script) ladle_run("-n", "2", "sh", "-c", script)
 
+/* The thread sanitizer has a file there for a moment when a process starts, and leaves it if that
+ * is killed just then. */
+static int
+is_of_a_grid(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.' && !starts_with(entry->d_name, "tsan.rodata.");
+}
+
+/* The name of something in the place; "" if there is nothing. */
+static const char *
+something(void)
+{
+    static char name[NAME_MAX + 1];
+    struct dirent **entries;
+    int n = scandir(harness_path("tmp"), &entries, is_of_a_grid, alphasort);
+
+    assert_true(n >= 0);
+    snprintf(name, sizeof(name), "%s", n > 0 ? entries[0]->d_name : "");
+    while (n > 0)
+        free(entries[--n]);
+    free(entries);
+    return name;
+}
+
 static void
 assert_nothing_left(void)
 {
     await(processes_left() == 0, SOON);
-    assert_int_equal(directory_entries(harness_path("tmp")), 0);
+    assert_string_equal(something(), "");
+}
+
+/* A build of its own in which `daemon` is a shell script: "ladle" of it. */
+static const char *
+ladle_with(const char *daemon, const char *script)
+{
+    static const char *const daemons[] = {"ladle-broker", "ladle-worker"};
+    char path[64];
+    size_t size;
+    char *ladle;
+
+    mkdir(harness_path("bin"), 0700);
+    assert_non_null(ladle = file_read(harness_binary("ladle"), &size));
+    file_write(harness_path("bin/ladle"), ladle, size, 0700);
+    free(ladle);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "bin/%s", daemons[i]);
+        if (strcmp(daemons[i], daemon) == 0)
+            file_write(harness_path(path), script, strlen(script), 0700);
+        else
+            assert_int_equal(symlink(harness_binary(daemons[i]), harness_path(path)), 0);
+    }
+    return harness_path("bin/ladle");
 }
 
 /* ---- as without it ----------------------------------------------------------------------------
@@ -158,9 +207,57 @@ a_signal_before_the_program_starts_ends_it(void **state)
     struct process *p = ladle_run_shell("exec sleep 5");
 
     (void)state;
-    await(directory_entries(harness_path("tmp")) > 0 || process_ended(p), SOON);
+    await(starts_with(something(), "ladle-"), SOON);
     kill(p->pid, SIGTERM);
     assert_int_equal(process_await(p, SOON), 128 + SIGTERM);
+    assert_nothing_left();
+}
+
+/* Let `pid` and what it forks go on, up to the first child of its first child: that has not run yet
+ * when it is sent `signal`. */
+static void
+signal_first_grandchild(pid_t pid, int number)
+{
+    pid_t at, child = 0, grandchild = 0;
+    bool forked = false; /* the child stands where it has forked */
+    int status;
+
+    /* That something new has stopped may be told before that it was forked. */
+    while (grandchild == 0 || !forked) {
+        at = waitpid(-1, &status, __WALL);
+        assert_true(at > 0 && WIFSTOPPED(status));
+        if (at != pid && at != child)
+            *(child == 0 ? &child : &grandchild) = at;
+        if (at == child && status >> 16 == PTRACE_EVENT_FORK)
+            forked = true;
+        else if (at != grandchild)
+            ptrace(PTRACE_CONT, at, NULL, (long)(status >> 16 == 0 ? WSTOPSIG(status) : 0));
+    }
+    kill(grandchild, number);
+    ptrace(PTRACE_DETACH, grandchild, NULL, NULL);
+    ptrace(PTRACE_DETACH, child, NULL, NULL);
+    ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+    assert_int_equal(waitpid(pid, &status, __WALL), pid);
+    ptrace(PTRACE_DETACH, pid, NULL, (long)(status >> 16 == 0 ? WSTOPSIG(status) : 0));
+}
+
+static void
+a_daemon_can_be_stopped_from_its_fork_on(void **state)
+{
+    char script[PATH_MAX + 64];
+    struct process *p;
+
+    (void)state;
+    snprintf(script, sizeof(script), "read x; exec %s run true", harness_binary("ladle"));
+    p = process_start_with_input((const char *const[]){"sh", "-c", script, NULL},
+                                 (const char *const[]){place(), NULL});
+    if (ptrace(PTRACE_SEIZE, p->pid, NULL, (long)PTRACE_O_TRACEFORK) != 0)
+        skip(); /* not allowed here */
+    assert_int_equal(write(p->in, "\n", 1), 1);
+    signal_first_grandchild(p->pid, SIGTERM);
+    assert_int_equal(process_await(p, SOON), 1);
+    assert_non_null(strstr(process_errors(p), "the broker did not start"));
+    assert_non_null(strstr(process_errors(p), "killed by signal 15"));
     assert_nothing_left();
 }
 
@@ -263,6 +360,23 @@ a_killed_keeper_leaves_nothing_behind(void **state)
 }
 
 static void
+a_keeper_killed_before_all_is_ready_leaves_nothing_behind(void **state)
+{
+    const char *ladle = ladle_with("ladle-broker", "#!/bin/sh\nexec sleep 1000\n");
+    struct process *p = process_start((const char *const[]){ladle, "run", "true", NULL},
+                                      (const char *const[]){place(), NULL});
+    pid_t keeper;
+
+    (void)state;
+    await(processes_named("sleep", NULL, 0) == 1, SOON);
+    assert_int_equal(processes_named("ladle-keeper", &keeper, 1), 1);
+    kill(keeper, SIGKILL);
+    assert_int_equal(process_await(p, SOON), 1);
+    assert_non_null(strstr(process_errors(p), "keeper was killed"));
+    assert_nothing_left();
+}
+
+static void
 a_killed_worker_is_replaced(void **state)
 {
     char script[PATH_MAX + 128];
@@ -292,24 +406,30 @@ a_killed_worker_is_replaced(void **state)
 static void
 shows_the_words_of_a_worker_that_does_not_start(void **state)
 {
-    static const char worker[] = "#!/bin/sh\necho 'no room for the cache' >&2\nexit 3\n";
-    struct process *p;
-    char *ladle;
-    size_t size;
+    const char *ladle =
+        ladle_with("ladle-worker", "#!/bin/sh\necho 'no room for the cache' >&2\nexit 3\n");
+    struct process *p = process_start((const char *const[]){ladle, "run", "true", NULL},
+                                      (const char *const[]){place(), NULL});
 
     (void)state;
-    mkdir(harness_path("bin"), 0700);
-    assert_non_null(ladle = file_read(harness_binary("ladle"), &size));
-    file_write(harness_path("bin/ladle"), ladle, size, 0700);
-    free(ladle);
-    assert_int_equal(symlink(harness_binary("ladle-broker"), harness_path("bin/ladle-broker")), 0);
-    file_write(harness_path("bin/ladle-worker"), worker, sizeof(worker) - 1, 0700);
-    p = process_start((const char *const[]){harness_path("bin/ladle"), "run", "true", NULL},
-                      (const char *const[]){place(), NULL});
     assert_int_equal(process_await(p, SOON), 1);
     assert_non_null(strstr(process_errors(p), "no room for the cache"));
     assert_non_null(strstr(process_errors(p), "the worker did not start"));
     assert_non_null(strstr(process_errors(p), "status 3"));
+    assert_nothing_left();
+}
+
+static void
+a_daemon_that_only_closes_its_output_is_ended(void **state)
+{
+    const char *ladle = ladle_with("ladle-worker", "#!/bin/sh\ntrap '' TERM\n"
+                                                   "exec >&-\nwhile :; do sleep 0.1; done\n");
+    struct process *p = process_start((const char *const[]){ladle, "run", "true", NULL},
+                                      (const char *const[]){place(), NULL});
+
+    (void)state;
+    assert_int_equal(process_await(p, SOON), 1);
+    assert_non_null(strstr(process_errors(p), "the worker did not start"));
     assert_nothing_left();
 }
 
@@ -327,11 +447,14 @@ main(int argc, char **argv)
         TEST(explains_bad_options),
         TEST(forwards_signals_to_the_program),
         TEST(a_signal_before_the_program_starts_ends_it),
+        TEST(a_daemon_can_be_stopped_from_its_fork_on),
         TEST(the_terminal_interrupts_the_program_once),
         TEST(kill_9_leaves_nothing_behind),
         TEST(a_killed_keeper_leaves_nothing_behind),
+        TEST(a_keeper_killed_before_all_is_ready_leaves_nothing_behind),
         TEST(a_killed_worker_is_replaced),
         TEST(shows_the_words_of_a_worker_that_does_not_start),
+        TEST(a_daemon_that_only_closes_its_output_is_ended),
     };
 
     if (argc > 1) /* a pattern: only these */
