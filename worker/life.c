@@ -70,6 +70,7 @@ runner_reset(struct runner *r, int64_t now)
         assert(r->jobs->pieces == 0);
         runner_input(r, &m, now);
     }
+    codes_stop(r);
     reports_clear(r->out);
 }
 

@@ -358,6 +358,23 @@ reset_kills_what_runs_and_keeps_what_is_idle(void **state)
     close_bench(b);
 }
 
+/* Who fetches it stops when the broker goes. */
+static void
+reset_wants_a_program_that_did_not_come_once_more(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 1});
+
+    (void)state;
+    job_with(b, 1, (struct spec){0});
+    slice(b, 1, 0, 1);
+    expect(b, "want p\n");
+    runner_reset(b->runner, b->now);
+    job_with(b, 1, (struct spec){0});
+    slice(b, 1, 0, 1);
+    expect(b, "want p\n");
+    close_bench(b);
+}
+
 static void
 results_that_nobody_asked_for_end_the_executor(void **state)
 {
@@ -411,6 +428,7 @@ main(void)
         cmocka_unit_test(executor_killed_from_outside_while_it_starts_is_started_again),
         cmocka_unit_test(drain_returns_what_did_not_start),
         cmocka_unit_test(reset_kills_what_runs_and_keeps_what_is_idle),
+        cmocka_unit_test(reset_wants_a_program_that_did_not_come_once_more),
         cmocka_unit_test(results_that_nobody_asked_for_end_the_executor),
         cmocka_unit_test(absurd_running_times_are_long_ones),
     };
