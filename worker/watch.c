@@ -259,12 +259,11 @@ executor_owner(const struct executor *e)
 {
     if (e->board->attached)
         return board_owner(e->board);
-    if (e->nwork > 0)
-        return e->work[0].lease;
+    /* One that went on has not ended, nor said that it waits again: what came since is not begun. */
     for (const struct parked *k = e->parked; k != NULL && e->awake > 0; k = k->hh.next)
         if (k->awake)
             return k->lease;
-    return 0;
+    return e->nwork > 0 ? e->work[0].lease : 0;
 }
 
 /* The task that runs now, and since when: as the board says, or as far as can be told. */
