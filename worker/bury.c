@@ -204,6 +204,12 @@ bury_parked(struct runner *r, struct executor *e, struct parked *k, bool to_blam
         cause_text(e, lease, end->cause, text, sizeof(text));
         runner_end_tasks(r, p, 0, 1, OUTCOME_CRASHED, text);
         runner_drop(r, p);
+    } else if (p->job->spec->once) { /* it began */
+        snprintf(text, sizeof(text),
+                 "its executor ended while it waited (%s), and the task may run only once",
+                 e->fault != NULL ? e->fault : end->cause);
+        runner_end_tasks(r, p, 0, 1, OUTCOME_LOST, text);
+        runner_drop(r, p);
     } else if (!known && ++p->strikes >= STRIKES) {
         snprintf(text, sizeof(text), "%s, for the %u. time while it waited, and nobody knows why",
                  e->fault != NULL ? e->fault : end->cause, p->strikes);

@@ -179,6 +179,46 @@ without_a_board_the_one_that_went_on_is_to_blame(void **state)
 }
 
 static void
+without_a_board_what_was_given_to_one_that_went_on_is_not_begun(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 1, .local = true});
+
+    (void)state;
+    b->unattached = true;
+    job_with(b, 1, (struct spec){0});
+    slice(b, 1, 0, 1);
+    hello(b, 0);
+    parks(b, 0, 1, 0);
+    slice(b, 2, 1, 1);
+    wakes(b, 0, 1, 0);
+    forget(b);
+    dies(b, 0, "crash");
+    expect(b, "-> lease 1: 0 CRASHED crash\nstart 0 p\n");
+    hello(b, 0);
+    expect(b, "0: welcome\n0: job\n0: slice 1+1\n");
+    close_bench(b);
+}
+
+static void
+task_that_may_run_once_does_not_begin_anew(void **state)
+{
+    struct bench *b = open_local((struct runner_config){.slots = 1});
+
+    (void)state;
+    job_with(b, 2, (struct spec){.once = true});
+    slice_of(b, 2, 1, 0, 1);
+    starts(b, 0, 0);
+    parks(b, 0, 1, 0);
+    slice(b, 2, 1, 1);
+    starts(b, 0, 0);
+    forget(b);
+    dies(b, 0, "crash");
+    expect(b, "-> lease 2: 1 CRASHED crash\n-> lease 1: 0 LOST its executor ended while it waited "
+              "(crash), and the task may run only once\n");
+    close_bench(b);
+}
+
+static void
 drained_worker_finishes_what_waits(void **state)
 {
     struct bench *b = open_parked(1);
@@ -310,6 +350,8 @@ main(void)
         cmocka_unit_test(crashes_of_others_are_forgiven_always),
         cmocka_unit_test(owner_that_is_no_lease_is_nobody),
         cmocka_unit_test(without_a_board_the_one_that_went_on_is_to_blame),
+        cmocka_unit_test(without_a_board_what_was_given_to_one_that_went_on_is_not_begun),
+        cmocka_unit_test(task_that_may_run_once_does_not_begin_anew),
         cmocka_unit_test(drained_worker_finishes_what_waits),
         cmocka_unit_test(drained_worker_returns_what_waited_in_an_executor_that_died),
         cmocka_unit_test(reset_kills_executors_in_which_tasks_wait),
