@@ -1,55 +1,136 @@
-/* sim: runs seeds of the simulation.
- *
- *     sim --seeds 2000        the seeds 1 .. 2000
- *     sim --seed 17 --trace   one of them, with all that happens
- */
+/* sim - runs seeds of the simulation: see script/simulate, which builds it first. */
+#include "herd.h"
+#include "scale.h"
 #include "sim.h"
 
+#include <argp.h>
+#include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-static volatile uint64_t seed; /* that runs now */
+struct options {
+    struct herd_config herd;
+    bool one, trace;
+    struct scale_config scale;
+};
 
-/* A broken invariant aborts: the seed is what matters then. */
-static void
-tell_seed(int signal_number)
+enum { KEY_SEED = 256, KEY_SEEDS, KEY_TRACE, KEY_MINUTES, KEY_JOBS, KEY_WORKERS, KEY_TASKS };
+
+static const struct argp_option options[] = {
+    {"seed", KEY_SEED, "N", 0, "Run this one", 0},
+    {"trace", KEY_TRACE, NULL, 0, "With all that happens, and all checks after each step", 0},
+    {"seeds", KEY_SEEDS, "FROM-TO", 0, "Run these", 0},
+    {"minutes", KEY_MINUTES, "M", 0, "Run seeds for so long", 0},
+    {"jobs", KEY_JOBS, "N", 0, "So many processes at a time; else one for each core", 0},
+    {"workers", KEY_WORKERS, "N", 0, "How does cost grow up to so many workers ...", 0},
+    {"tasks", KEY_TASKS, "N", 0, "... and so many queued tasks?", 0},
+    {0},
+};
+
+static uint64_t
+number(struct argp_state *state, const char *text, char **end_p)
 {
-    char text[64];
-    int length = snprintf(text, sizeof(text), "replay: sim --seed %" PRIu64 " --trace\n", seed);
+    uint64_t n;
 
-    (void)!write(STDERR_FILENO, text, (size_t)length);
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
+    errno = 0;
+    n = strtoull(text, end_p, 10);
+    if (*end_p == text || errno != 0)
+        argp_error(state, "'%s' is no number", text);
+    return n;
+}
+
+static uint64_t
+whole_number(struct argp_state *state, const char *text)
+{
+    char *end;
+    uint64_t n = number(state, text, &end);
+
+    if (*end != '\0')
+        argp_error(state, "'%s' is no number", text);
+    return n;
+}
+
+static void
+range(struct argp_state *state, const char *text, struct herd_config *herd)
+{
+    char *end;
+
+    herd->first = number(state, text, &end);
+    herd->last = *end == '-' ? whole_number(state, end + 1) : herd->first;
+    if ((*end != '-' && *end != '\0') || herd->first == 0 || herd->last < herd->first)
+        argp_error(state, "'%s' is no range of seeds: 1-500", text);
+}
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case KEY_SEED:
+        o->one = true;
+        o->herd.first = o->herd.last = whole_number(state, arg);
+        break;
+    case KEY_SEEDS:
+        range(state, arg, &o->herd);
+        break;
+    case KEY_TRACE:
+        o->trace = true;
+        break;
+    case KEY_MINUTES:
+        o->herd.seconds = (int64_t)(atof(arg) * 60);
+        if (o->herd.seconds <= 0)
+            argp_error(state, "'%s' is no time", arg);
+        break;
+    case KEY_JOBS:
+        o->herd.jobs = (unsigned)whole_number(state, arg);
+        if (o->herd.jobs < 1 || o->herd.jobs > 64)
+            argp_error(state, "1 to 64 jobs");
+        break;
+    case KEY_WORKERS:
+        o->scale.workers = (unsigned)whole_number(state, arg);
+        break;
+    case KEY_TASKS:
+        o->scale.tasks = whole_number(state, arg);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
 }
 
 int
 main(int argc, char **argv)
 {
-    uint64_t first = 1, last = 100, steps = 0;
-    bool trace = false;
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .doc = "Runs whole grids on a virtual clock, with faults that follow from the seed.\v"
+               "Without options it runs seeds until it is interrupted, and begins with another one "
+               "each time.",
+    };
+    struct options o = {.herd = {.last = UINT64_MAX}};
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--trace") == 0) {
-            trace = true;
-        } else if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
-            last = strtoull(argv[++i], NULL, 10);
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            first = last = strtoull(argv[++i], NULL, 10);
-        } else if (strcmp(argv[i], "--from") == 0 && i + 1 < argc) {
-            first = strtoull(argv[++i], NULL, 10);
-        } else {
-            fprintf(stderr, "usage: sim [--from N] [--seeds LAST] | --seed N [--trace]\n");
-            return 2;
-        }
+    if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
+        return 2;
+    if (o.scale.workers > 0 || o.scale.tasks > 0)
+        return scale_run(&o.scale);
+    if (o.one) {
+        uint64_t steps = sim_run(o.herd.first, o.trace);
+
+        printf("seed %" PRIu64 ": all is well after %" PRIu64 " events\n", o.herd.first, steps);
+        return 0;
     }
-    signal(SIGABRT, tell_seed);
-    signal(SIGSEGV, tell_seed);
-    for (seed = first; seed <= last; seed++)
-        steps += sim_run(seed, trace);
-    printf("seeds %" PRIu64 " to %" PRIu64 ": all well after %" PRIu64 " events\n", first, last,
-           steps);
-    return 0;
+    if (o.herd.first == 0)
+        o.herd.first = 1 + (uint64_t)time(NULL) % 1000000000 * 1000;
+    if (o.herd.jobs == 0)
+        o.herd.jobs =
+            sysconf(_SC_NPROCESSORS_ONLN) > 1 ? (unsigned)sysconf(_SC_NPROCESSORS_ONLN) : 1;
+    if (o.herd.jobs > 64)
+        o.herd.jobs = 64;
+    o.herd.progress = o.herd.last == UINT64_MAX;
+    return herd_run(&o.herd) == 0 ? 0 : 1;
 }

@@ -1,0 +1,354 @@
+#include "broker.h"
+
+#include "chaos.h"
+#include "history.h"
+
+#include "../../broker/scheduler.h"
+#include "../../proto/limits.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum wake { WAKE_TURN, WAKE_START, WAKE_LOOK };
+
+#define OPERATOR 0x7fffffff
+#define LOOK_US 500000 /* between two looks at its memory */
+#define SOON_US 30000000
+
+struct broker {
+    struct actor actor;
+    struct scheduler *scheduler;     /* NULL: it is dead */
+    struct connection **connections; /* by number; NULL: over */
+    uint32_t nconnections, room;
+    int64_t turn_at;
+    int64_t since; /* it was stopped; 0: it goes on */
+    uint64_t client_window;
+    unsigned lives;
+    struct message_status status;
+    char job[120]; /* the first one in the status */
+    char what[250];
+};
+
+static struct broker *
+of(struct actor *a)
+{
+    return (struct broker *)a;
+}
+
+static void
+start(struct broker *b)
+{
+    struct sim *s = b->actor.sim;
+
+    b->lives++;
+    b->scheduler = scheduler_new(
+        &(struct scheduler_config){
+            .software = "sim",
+            .instance = mix(s->seed, b->lives),
+            .client_window = b->client_window,
+            .seed = s->seed + b->lives,
+        },
+        s->now);
+    assert(b->scheduler != NULL);
+    b->turn_at = INT64_MAX;
+    sim_plan(&b->actor, &b->turn_at, s->now, WAKE_TURN);
+}
+
+/* ---- messages -----------------------------------------------------------------------------------
+ */
+
+static void
+plan_turn(struct broker *b)
+{
+    /* Several messages that come close together share a turn. */
+    sim_plan(&b->actor, &b->turn_at,
+             b->actor.sim->now + random_between(&b->actor.sim->random, 0, 20), WAKE_TURN);
+}
+
+static void
+message(struct actor *a, struct connection *c, const struct message *m)
+{
+    struct broker *b = of(a);
+
+    if (b->scheduler == NULL)
+        return;
+    if (scheduler_input(b->scheduler, c->number, m, a->sim->now) != 0)
+        sim_fail(a->sim, "%s was refused: %s", c->ends[SIDE_PEER] ? c->ends[SIDE_PEER]->name : "?",
+                 scheduler_why(b->scheduler));
+    plan_turn(b);
+}
+
+static void
+let_go(struct broker *b, struct connection *c, bool died)
+{
+    b->connections[c->number] = NULL;
+    history_connection_lost(b->actor.sim->history);
+    connection_close(c, SIDE_BROKER, died);
+}
+
+static void
+closed(struct actor *a, struct connection *c)
+{
+    struct broker *b = of(a);
+    uint32_t number = c->number;
+
+    let_go(b, c, false);
+    if (b->scheduler == NULL)
+        return;
+    scheduler_gone(b->scheduler, number, a->sim->now);
+    plan_turn(b);
+}
+
+/* Time in which the broker itself did not run says nothing about its peers. */
+static void
+check_bye(const struct broker *b, const struct connection *c, const struct message *m, bool woken)
+{
+    const struct actor *peer = c->ends[SIDE_PEER];
+
+    if (woken && m->client == 0 && peer != NULL && strstr(m->text, "silent") != NULL &&
+        c->faulty < b->since - SOON_US && peer->asleep < b->since - SOON_US)
+        sim_fail(b->actor.sim, "%s was lost because the broker itself was stopped", peer->name);
+}
+
+static void
+take_status(struct broker *b, const struct message_status *m)
+{
+    const struct job_row *j = m->job_rows;
+
+    b->status = *m;
+    b->job[0] = '\0';
+    if (m->njob_rows > 0)
+        snprintf(b->job, sizeof(b->job),
+                 ": job %" PRIu64 " of %.60s: %" PRIu64 " wait, %" PRIu64 " run", j->job, j->client,
+                 j->waiting, j->running);
+}
+
+static void
+put_out(struct broker *b, bool woken)
+{
+    struct connection *c;
+    struct message m;
+    uint32_t peer;
+
+    while (scheduler_output(b->scheduler, &peer, &m)) {
+        if (peer == OPERATOR) {
+            if (m.type == MESSAGE_STATUS)
+                take_status(b, &m.status);
+            continue;
+        }
+        if ((c = b->connections[peer]) == NULL)
+            continue;
+        if (m.type == MESSAGE_BYE)
+            check_bye(b, c, &m, woken);
+        connection_send(c, SIDE_BROKER, &m);
+        if ((m.type == MESSAGE_REFUSED || m.type == MESSAGE_BYE) && m.client == 0)
+            let_go(b, c, false);
+    }
+}
+
+static void
+turn(struct broker *b)
+{
+    struct sim *s = b->actor.sim;
+    bool woken = b->since != 0;
+    int64_t deadline;
+
+    b->turn_at = INT64_MAX;
+    scheduler_tick(b->scheduler, s->now);
+    put_out(b, woken);
+    b->since = 0;
+    /* To check takes longer than to run: some seeds do at every step, others now and then. */
+    if (s->thorough || s->steps % 64 == 0)
+        scheduler_check(b->scheduler);
+    if ((deadline = scheduler_deadline(b->scheduler)) != INT64_MAX)
+        sim_plan(&b->actor, &b->turn_at, deadline > s->now ? deadline : s->now + 1, WAKE_TURN);
+}
+
+/* ---- what it holds ------------------------------------------------------------------------------
+ */
+
+static void
+ask_status(struct broker *b)
+{
+    struct message hello = {.type = MESSAGE_HELLO,
+                            .hello = {.role = ROLE_OPERATOR,
+                                      .protocol = LADLE_PROTOCOL,
+                                      .software = "sim",
+                                      .name = "operator",
+                                      .host = "",
+                                      .machine = "",
+                                      .labels = ""}};
+    struct message wanted = {.type = MESSAGE_STATUS_WANTED};
+    int64_t now = b->actor.sim->now;
+
+    (void)scheduler_input(b->scheduler, OPERATOR, &hello, now);
+    (void)scheduler_input(b->scheduler, OPERATOR, &wanted, now);
+    put_out(b, false);
+    scheduler_gone(b->scheduler, OPERATOR, now);
+}
+
+/* The memory for inputs: a window for each client, and what is granted to those in executors. */
+static void
+look(struct broker *b)
+{
+    struct sim *s = b->actor.sim;
+    uint64_t most = history_bytes_most(s->history, b->client_window);
+
+    if (b->scheduler == NULL)
+        return;
+    ask_status(b);
+    if (b->status.bytes_held > most)
+        sim_fail(s, "the broker holds %" PRIu64 " bytes of inputs, of at most %" PRIu64,
+                 b->status.bytes_held, most);
+}
+
+bool
+broker_is_empty(struct broker *b, const char **what)
+{
+    if (b->scheduler == NULL) {
+        *what = "no broker";
+        return false;
+    }
+    ask_status(b);
+    snprintf(b->what, sizeof(b->what),
+             "%" PRIu64 " jobs, %" PRIu32 " clients and %" PRIu64
+             " bytes of inputs at the broker%s",
+             b->status.jobs, b->status.clients, b->status.bytes_held, b->job);
+    *what = b->what;
+    return b->status.jobs == 0 && b->status.clients == 0 && b->status.bytes_held == 0;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------
+ */
+
+static void
+wake(struct actor *a, uint64_t what)
+{
+    struct broker *b = of(a);
+
+    switch ((enum wake)what) {
+    case WAKE_TURN:
+        if (b->scheduler != NULL && b->turn_at <= a->sim->now)
+            turn(b);
+        break;
+    case WAKE_START:
+        sim_trace(a->sim, "a new broker starts");
+        start(b);
+        break;
+    case WAKE_LOOK:
+        look(b);
+        sim_wake(a, a->sim->now + LOOK_US, WAKE_LOOK);
+        break;
+    }
+}
+
+struct connection *
+broker_connect(struct broker *b, struct actor *peer, int64_t delay)
+{
+    struct connection *c;
+
+    if (b->scheduler == NULL)
+        return NULL;
+    c = connection_new(&b->actor, peer, delay);
+    if (b->nconnections == b->room) {
+        b->room *= 2;
+        b->connections = realloc(b->connections, b->room * sizeof(struct connection *));
+        assert(b->connections != NULL);
+    }
+    c->number = b->nconnections;
+    b->connections[b->nconnections++] = c;
+    return c;
+}
+
+void
+broker_kill(struct broker *b, int64_t until)
+{
+    if (b->scheduler == NULL)
+        return;
+    sim_trace(b->actor.sim, "the broker is killed");
+    for (uint32_t i = 0; i < b->nconnections; i++)
+        if (b->connections[i] != NULL)
+            let_go(b, b->connections[i], true);
+    scheduler_free(b->scheduler);
+    b->scheduler = NULL;
+    b->since = 0;
+    b->actor.asleep = 0;
+    sim_wake(&b->actor, until, WAKE_START);
+}
+
+void
+broker_stop(struct broker *b, int64_t until)
+{
+    if (b->scheduler == NULL || until <= b->actor.asleep)
+        return;
+    sim_trace(b->actor.sim, "the broker is stopped until %" PRId64, until);
+    b->actor.asleep = until;
+    b->since = b->since != 0 ? b->since : b->actor.sim->now;
+    sim_wake(&b->actor, until, WAKE_TURN);
+    b->turn_at = until;
+}
+
+bool
+broker_is_up(const struct broker *b)
+{
+    return b->scheduler != NULL;
+}
+
+unsigned
+broker_lives(const struct broker *b)
+{
+    return b->lives;
+}
+
+struct connection *
+broker_some_connection(struct broker *b)
+{
+    uint32_t at;
+
+    at = (uint32_t)random_below(&b->actor.sim->random, b->nconnections);
+    for (uint32_t i = 0; i < b->nconnections; i++) {
+        struct connection *c = b->connections[(at + i) % b->nconnections];
+
+        if (c != NULL && c->ends[SIDE_PEER] != NULL)
+            return c;
+    }
+    return NULL;
+}
+
+static void
+destroy(struct actor *a)
+{
+    struct broker *b = of(a);
+
+    for (uint32_t i = 0; i < b->nconnections; i++)
+        if (b->connections[i] != NULL)
+            let_go(b, b->connections[i], true);
+    scheduler_free(b->scheduler);
+    free(b->connections);
+    free(b);
+}
+
+static const struct actor_class class = {
+    .message = message, .closed = closed, .wake = wake, .free = destroy};
+
+struct broker *
+broker_new(struct sim *s)
+{
+    struct broker *b = calloc(1, sizeof(*b));
+
+    assert(b != NULL);
+    b->actor.class = &class;
+    b->actor.sim = s;
+    snprintf(b->actor.name, sizeof(b->actor.name), "broker");
+    b->room = 64;
+    b->nconnections = 1; /* peer 0 is nobody */
+    b->connections = calloc(b->room, sizeof(struct connection *));
+    assert(b->connections != NULL);
+    b->client_window = (uint64_t)random_between(&s->random, 1000, 100000);
+    start(b);
+    sim_wake(&b->actor, s->now + LOOK_US, WAKE_LOOK);
+    sim_add(s, &b->actor);
+    return b;
+}
