@@ -460,6 +460,7 @@ future_destroy(future_t **self_p)
         return; /* in a fork()ed child: it belongs to the parent */
     }
     s = f->session;
+    session_await_callback(s, f);
     c = f->chunk;
     if (f->extras != NULL) {
         chunk_unwatch(c, f->offset, &f->extras->watcher);

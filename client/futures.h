@@ -226,7 +226,7 @@ LADLE_API int future_cancel(future_t *self);
 typedef void future_fn(future_t *future, void *arg);
 /* Call `fn` when it has ended: in the order added, in a program's thread that waits or dispatches,
  * in one thread at a time; at once if it has ended already. It may call anything, and destroy its
- * future. */
+ * future. Destroying it in another thread waits until it has come back. */
 LADLE_API int future_on_done(future_t *self, future_fn *fn, void *arg);
 
 /* A partial result that a task gave out with task_emit(); `data` is borrowed for the call. What

@@ -464,6 +464,7 @@ results_destroy(results_t **self_p)
         return; /* in a fork()ed child: it belongs to the parent */
     }
     s = r->session;
+    session_await_callback(s, r);
     meter_close(&r->meter, s, r->job);
     drop_segment(r);
     combine_free(r->scan);

@@ -28,6 +28,12 @@ struct single {
     uint64_t used;
 };
 
+/* A callback that runs, of this future or these results; one in which it dispatches is `outer`. */
+struct calling {
+    const void *whose;
+    struct calling *outer;
+};
+
 struct futures {
     /* fixed while open */
     enum kind kind;
@@ -59,6 +65,7 @@ struct futures {
 
     pthread_t dispatcher; /* valid while dispatching > 0 */
     unsigned dispatching;
+    struct calling *calling; /* by the dispatcher; NULL: none */
     int done_fd; /* -1 until asked for */
     bool done_told;
 
@@ -91,6 +98,8 @@ int session_init(futures_t *s, enum kind kind);
 void session_free(futures_t *s); /* NULL is allowed */
 /* Run the callbacks of what ended: the lock is let go meanwhile. How many ran. */
 int session_dispatch(futures_t *s);
+/* Before a future or results go: until no other thread runs a callback of theirs. */
+void session_await_callback(futures_t *s, const void *whose);
 /* Let something happen: run callbacks, or a serial task, or wait. -1 at the deadline. */
 int session_wait(futures_t *s, int64_t deadline);
 int64_t session_deadline(int timeout); /* of a wait of so many ms */

@@ -323,6 +323,76 @@ a_callback_may_destroy_others_whose_turn_it_would_be(void **state)
         future_destroy(&s.others[i]);
 }
 
+struct stay {
+    _Atomic bool entered, going, left;
+};
+
+/* In the other thread: comes back only after this one has begun to destroy what it is about. */
+static void
+stay_a_while(struct stay *s)
+{
+    s->entered = true;
+    await(s->going);
+    pause_ms(30);
+}
+
+static void
+stay_in_future(future_t *future, void *arg)
+{
+    struct stay *s = arg;
+
+    stay_a_while(s);
+    assert_int_equal(future_status(future), FUTURE_DONE);
+    s->left = true;
+}
+
+static void
+stay_in_partial(uint64_t index, const void *data, size_t size, void *arg)
+{
+    struct stay *s = arg;
+
+    (void)index;
+    (void)data;
+    (void)size;
+    if (!s->going)
+        stay_a_while(s);
+    s->left = true;
+}
+
+static void *
+join(void *arg)
+{
+    assert_int_equal(futures_join(arg, SOON), 0);
+    return NULL;
+}
+
+static void
+what_is_destroyed_has_no_callback_in_another_thread(void **state)
+{
+    struct stay s = {0}, t = {0};
+    int count = 3;
+    future_t *u = submit_int(*state, "echo", 1, NULL);
+    results_t *r;
+    pthread_t thread;
+
+    assert_int_equal(future_on_done(u, stay_in_future, &s), 0);
+    assert_int_equal(pthread_create(&thread, NULL, join, *state), 0);
+    await(s.entered);
+    s.going = true;
+    future_destroy(&u);
+    assert_true(s.left);
+    pthread_join(thread, NULL);
+
+    r = futures_map(*state, "stream", &count, 1, sizeof(count), NULL);
+    assert_int_equal(results_on_partial(r, stay_in_partial, &t), 0);
+    assert_int_equal(pthread_create(&thread, NULL, join, *state), 0);
+    await(t.entered);
+    t.going = true;
+    results_destroy(&r);
+    assert_true(t.left);
+    pthread_join(thread, NULL);
+}
+
 static void
 wait_for_another(future_t *future, void *arg)
 {
@@ -476,6 +546,7 @@ race_tests(void)
         TEST(callbacks_run_once_whenever_they_are_added),
         TEST(a_callback_may_cancel_others),
         TEST(a_callback_may_destroy_others_whose_turn_it_would_be),
+        TEST(what_is_destroyed_has_no_callback_in_another_thread),
         TEST(a_callback_may_submit_and_wait),
         TEST(waits_keep_their_time),
         TEST(waits_never_fail_for_a_failed_task),
