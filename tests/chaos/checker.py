@@ -150,7 +150,7 @@ class Checker:
             if order.kind == POISON and runs > (1 + POISON_RETRIES) * (1 + resets) + losses:
                 self.complain(f"task {task}: kills its executor, and was let do so {runs} times")
         for task, ends in self.ends.items():
-            if ends[0][0] == "ok" and self.runs[task] == 0:
+            if ends and ends[0][0] == "ok" and self.runs[task] == 0:
                 self.complain(f"task {task}: has a result, and never ran")
 
     def check(self, resets, losses):

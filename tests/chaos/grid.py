@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from processes import MARK, Failed, Process, descends, descriptors, marked, wait_until
+from processes import MARK, Failed, Process, descends, descriptors, executable, marked, wait_until
 from proxy import Proxy
 
 SLOTS = 2  # of each worker
@@ -64,11 +64,11 @@ class Grid:
         return [*self.daemons(), *([self.client] if self.client else [])]
 
     def executors(self, worker):
-        """Their pids: the processes of the client's program below a worker."""
+        """Their pids: what runs a program from the cache of a worker, below that."""
         if not worker.alive():
             return []
-        return sorted(pid for pid, name in marked(self.mark).items()
-                      if name == "chaos-load" and descends(pid, worker.pid))
+        return sorted(pid for pid in marked(self.mark)
+                      if "/cache-" in executable(pid) and descends(pid, worker.pid))
 
     def status(self):
         """What `ladle status --json` says; {} if nobody answers."""

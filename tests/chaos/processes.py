@@ -62,6 +62,13 @@ def descends(pid, ancestor):
     return False
 
 
+def executable(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def descriptors(pid):
     try:
         return len(os.listdir(f"/proc/{pid}/fd"))

@@ -2,7 +2,7 @@
 
 #include "history.h"
 
-#include <errno.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -218,30 +218,47 @@ way_next(struct way *w)
     }
 }
 
+/* Callbacks run in whichever thread waits in the session: so each is waited for. */
+struct called {
+    struct order order;
+    sem_t *calls;
+};
+
 static void
 call_back(future_t *future, void *arg)
 {
-    note_future(arg, future);
+    struct called *c = arg;
+
+    note_future(&c->order, future);
+    sem_post(c->calls);
 }
 
 static void
 way_callback(struct way *w)
 {
     struct order orders[BATCH];
+    struct called called[BATCH];
     future_t *list[BATCH];
+    sem_t calls;
     size_t count;
     uint64_t n;
 
+    sem_init(&calls, 0, 0);
     for (uint64_t done = 0; done < w->count; done += n) {
         n = take_orders(w, done, orders, 1 + mix(w->seed + w->first + done) % 64);
         count = submit_orders(w, orders, list, n);
-        for (size_t i = 0; i < count; i++)
-            if (future_on_done(list[i], call_back, &orders[i]) != 0)
+        for (size_t i = 0; i < count; i++) {
+            called[i] = (struct called){orders[i], &calls};
+            if (future_on_done(list[i], call_back, &called[i]) != 0)
                 history_unknown(&orders[i], futures_error());
+        }
         (void)futures_wait(list, count, ALL_COMPLETED, -1);
+        for (size_t i = 0; i < count; i++)
+            sem_wait(&calls);
         for (size_t i = 0; i < count; i++)
             future_destroy(&list[i]);
     }
+    sem_destroy(&calls);
 }
 
 static void
