@@ -66,7 +66,7 @@ struct futures {
     pthread_t dispatcher; /* valid while dispatching > 0 */
     unsigned dispatching;
     struct calling *calling; /* by the dispatcher; NULL: none */
-    int done_fd; /* -1 until asked for */
+    int done_fd;             /* -1 until asked for */
     bool done_told;
 
     /* the I/O thread */
