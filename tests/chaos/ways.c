@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BATCH 256
+#define BATCH 512
 #define STREAM 2000
 
 static const task_options_t normal = {.retries = RETRIES};
