@@ -18,7 +18,7 @@ import time
 from checker import Checker
 from faults import KINDS, Breaker, plan
 from grid import Failed, Grid
-from processes import marked, wait_until
+from processes import marked, read, wait_until
 
 EXECUTOR_DESCRIPTORS = 4  # that a worker has open for one that lives
 SETTLE = 20  # seconds until a grid whose client has left is at rest
@@ -100,6 +100,13 @@ class Round:
         self.complaints += self.grid.stop()
         self.complaints += self.grid.left_behind()
 
+    def read_logs(self):
+        """For what ends a process that chaos did not mean to end, and may be hidden by a retry."""
+        for party in self.grid.parties():
+            for line in read(party.log).decode(errors="replace").splitlines():
+                if any(word in line for word in ("Sanitizer", "runtime error:", "Assertion")):
+                    self.complaints.append(f"{party.name}: {line}")
+
     def more_descriptors(self):
         """Beyond those of executors that wait for more work."""
         now = self.grid.open_descriptors()
@@ -113,6 +120,7 @@ class Round:
         for read, path in ((checker.read_history, self.history), (checker.read_notes, self.notes)):
             if os.path.exists(path):
                 read(path)
+        self.read_logs()
         self.complaints += checker.check(self.breaker.resets, self.breaker.losses)
         return checker
 
