@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from checker import Checker
-from faults import KINDS, Breaker, plan
+from faults import KINDS, Breaker, plan, read_plan
 from grid import Failed, Grid
 from processes import marked, read, wait_until
 
@@ -33,7 +33,8 @@ class Round:
         self.directory = tempfile.mkdtemp(prefix=f"ladle-chaos-{seed}-")
         self.history = os.path.join(self.directory, "history")
         self.notes = os.path.join(self.directory, "notes")
-        self.plan = plan(seed, options.seconds, options.workers, options.only)
+        self.plan = read_plan(options.plan) if options.plan else \
+            plan(seed, options.seconds, options.workers, options.only)
         self.grid = Grid(options.build + "/bin", self.directory, options.workers)
         self.breaker = Breaker(self.grid, self.say)
         self.complaints = self.breaker.complaints
@@ -173,6 +174,7 @@ def parse():
                         help="seconds in which all must end after the faults")
     parser.add_argument("--only", action="append", choices=KINDS, metavar="FAULT",
                         help="faults of this kind; may be given several times: " + " ".join(KINDS))
+    parser.add_argument("--plan", help="a file of faults, in the lines that a failed round prints")
     parser.add_argument("--keep", action="store_true", help="keep the logs of good rounds, too")
     parser.add_argument("--verbose", action="store_true", help="tell each fault as it comes")
     options = parser.parse_args()

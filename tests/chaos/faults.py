@@ -8,6 +8,7 @@ import dataclasses
 import heapq
 import os
 import random
+import re
 import signal
 
 KINDS = {  # and how often, of their sum
@@ -28,7 +29,7 @@ class Fault:
     side: str     # of a partition: what does not pass
     late: bool    # what waited in a partition comes late; else the connection is cut
     delay: float  # of each piece on a slow link
-    pick: float   # which executor
+    pick: float   # which executor: 0 is the first of them, 1 would be behind the last
 
     def __str__(self):
         verb, target = self.kind.split("-")
@@ -41,6 +42,8 @@ class Fault:
             text += f" {self.side}, then {'late' if self.late else 'cut'}"
         if verb == "slow":
             text += f" by {1000 * self.delay:.0f} ms"
+        if target == "executor":
+            text += f" the {self.pick:.3f}th"
         return text
 
 
@@ -58,6 +61,24 @@ def plan(seed, seconds, workers, kinds=None):
                             dice.uniform(0.02, 0.3), dice.random()))
         at += dice.expovariate(1)
     return faults
+
+
+LINE = re.compile(r"\s*([\d.]+) s (\S+?-(\S+))( \d+)?( for ([\d.]+) s)?( (both|up|down), then "
+                  r"(late|cut))?( by (\d+) ms)?( the ([\d.]+)th)?\s*$")
+
+
+def read_plan(path):
+    """Lines as they are printed: of a round that failed, or made by hand."""
+    faults = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            match = LINE.match(line)
+            if not match or match[2] not in KINDS:
+                raise ValueError(f"{path}: that is no fault: {line.strip()}")
+            faults.append(Fault(float(match[1]), match[2], int(match[4] or 0),
+                                float(match[6] or 0), match[8] or "both", match[9] == "late",
+                                float(match[11] or 100) / 1000, float(match[13] or 0)))
+    return sorted(faults, key=lambda fault: fault.at)
 
 
 class Breaker:
