@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define MARK "LADLE_TEST_MARK"
-#define PROCESSES 64
+#define PROCESSES 256
 
 static struct process *all[PROCESSES];
 static int nall;
