@@ -24,7 +24,8 @@ static struct process *workers[WORKERS];
 static char worker_directories[WORKERS][PATH_MAX];
 static int nworkers;
 
-/* ---- small things ----------------------------------------------------------------------------- */
+/* ---- small things -----------------------------------------------------------------------------
+ */
 
 const char *
 format(const char *format, ...)
@@ -131,7 +132,8 @@ cpu_of(const struct process *p)
     return (int64_t)(user + kernel) * 1000 / sysconf(_SC_CLK_TCK);
 }
 
-/* ---- the grid --------------------------------------------------------------------------------- */
+/* ---- the grid ---------------------------------------------------------------------------------
+ */
 
 const char *
 grid_endpoint(void)
@@ -240,7 +242,8 @@ known_with(const char *program, const char *at, const char *const *before, const
                (const char *const[]){format("LADLE_BROKER=%s", at != NULL ? at : endpoint), NULL});
 }
 
-/* ---- the fixture ------------------------------------------------------------------------------ */
+/* ---- the fixture ------------------------------------------------------------------------------
+ */
 
 int
 faults_setup(void **state)

@@ -28,7 +28,8 @@ int faults_main(const char *group, const struct CMUnitTest *rows, size_t count, 
 /* Says why, and skips the row. */
 void faults_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* ---- the grid --------------------------------------------------------------------------------- */
+/* ---- the grid ---------------------------------------------------------------------------------
+ */
 
 /* A broker on loopback; its endpoint is grid_endpoint(). Options end with NULL; so do all lists
  * below. */
@@ -44,17 +45,17 @@ struct process *grid_worker(const char *name, int slots); /* and wait until it h
 struct process *grid_worker_with(const char *name, int slots, const char *endpoint,
                                  const char *const *before, const char *const *options);
 /* The program `known`, see there: known("submit", "count=10", "ms=100") */
-#define known(...)                                                                                 \
-    known_with(NULL, NULL, NULL, (const char *const[]){__VA_ARGS__, NULL})
+#define known(...) known_with(NULL, NULL, NULL, (const char *const[]){__VA_ARGS__, NULL})
 struct process *known_with(const char *program, const char *endpoint, const char *const *before,
                            const char *const *words);
 
 void assert_succeeds(struct process *p, int ms); /* or shows what it wrote */
 bool process_said(struct process *p, const char *text, int ms);
 
-/* ---- what processes cost ---------------------------------------------------------------------- */
+/* ---- what processes cost ----------------------------------------------------------------------
+ */
 
-bool is_alive(pid_t pid);                   /* neither ended, nor a zombie that nobody misses */
+bool is_alive(pid_t pid); /* neither ended, nor a zombie that nobody misses */
 int descriptors_of(const struct process *p);
 size_t memory_of(const struct process *p); /* resident, in bytes */
 int64_t cpu_of(const struct process *p);   /* ms of processor time so far */

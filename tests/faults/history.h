@@ -41,8 +41,8 @@ struct history {
 const struct history *history(void);
 const struct deed *history_of(const struct history *h, uint64_t id); /* NULL: unknown */
 
-size_t history_begun(const struct history *h); /* tasks that began at least once */
-size_t history_ended(const struct history *h); /* tasks with an outcome */
+size_t history_begun(const struct history *h);   /* tasks that began at least once */
+size_t history_ended(const struct history *h);   /* tasks with an outcome */
 size_t history_running(const struct history *h); /* runs that began and did not end */
 int history_most_runs(const struct history *h);  /* of one task */
 

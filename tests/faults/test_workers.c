@@ -96,8 +96,8 @@ row_02_worker_host_lost(void **state)
 
     (void)state;
     grid_with_host(&h, SLOTS,
-                   (const char *const[]){"submit", "count=3", "ms=30000", "again=300", NULL},
-                   SLOTS, &client);
+                   (const char *const[]){"submit", "count=3", "ms=30000", "again=300", NULL}, SLOTS,
+                   &client);
     grid_worker("other", 2 * SLOTS);
     lost = harness_now();
     host_unplug(h);
@@ -166,8 +166,8 @@ row_20_partition_worker_broker(void **state)
     struct host *h;
 
     (void)state;
-    away = grid_with_host(&h, 2, (const char *const[]){"submit", "ms=4000", "again=300", NULL},
-                          1, &first);
+    away = grid_with_host(&h, 2, (const char *const[]){"submit", "ms=4000", "again=300", NULL}, 1,
+                          &first);
     second = known("submit", "base=1", "ms=4000", "again=240000");
     await(history_running(history()) == 2, SOON);
     grid_worker("other", 2);

@@ -88,7 +88,8 @@ say(const char *word, uint64_t id, int attempt, const char *text)
     close(fd);
 }
 
-/* ---- what is known ---------------------------------------------------------------------------- */
+/* ---- what is known ----------------------------------------------------------------------------
+ */
 
 static uint64_t
 next(uint64_t *state)
@@ -141,7 +142,8 @@ known(task_t *task)
 }
 TASK(known)
 
-/* ---- the client ------------------------------------------------------------------------------- */
+/* ---- the client -------------------------------------------------------------------------------
+ */
 
 static size_t input_size, count;
 static uint64_t base;
