@@ -13,6 +13,7 @@ complain() {
     status=1
 }
 
+# shellcheck disable=SC2016 # those are no variables
 named=$(grep '^|' "$table" | grep -oE '`(row_[0-9]{2}|extra)_[a-z0-9_]+`' | tr -d '`' | sort -u)
 for test in $named; do
     grep -qx "$test" "$rows" || complain "there is no test $test"
