@@ -552,7 +552,10 @@ programs_forget_client(struct scheduler *s, struct client *c)
 
     for (part = TAILQ_FIRST(&s->relay->asked); part != NULL; part = next) {
         next = TAILQ_NEXT(part, link);
-        if (part->asked == c && !ask(s, part))
+        if (part->asked != c)
+            continue;
+        part->tries--; /* it did not say that it cannot give it */
+        if (!ask(s, part))
             give_up(s, part, "its client has gone");
     }
     if (c->carrier == NULL) /* they come and go all the time, and bring nothing new */

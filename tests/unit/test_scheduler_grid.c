@@ -301,6 +301,27 @@ program_is_asked_of_the_next_client(void **state)
 }
 
 static void
+clients_that_go_do_not_use_up_the_tries(void **state)
+{
+    struct grid *g = with_client(state);
+    struct spec spec = grid_spec();
+
+    grid_worker(g, 2, "a", 1);
+    need(g, 10, "");
+    for (uint32_t client = 3; client < 13; client++) {
+        grid_client(g, client);
+        grid_job(g, client, 30, &spec);
+    }
+    want(g, 2, "d");
+    scheduler_gone(g->scheduler, 1, g->now);
+    for (uint32_t client = 3; client < 12; client++)
+        scheduler_gone(g->scheduler, client, g->now);
+    grid_forget(g);
+    give(g, 12, "d", 9);
+    grid_expect(g, "2: program_part d at=0 bytes=9 of=9 \n");
+}
+
+static void
 program_fails(struct grid *g, uint32_t worker, uint64_t lease)
 {
     struct message m = {.type = MESSAGE_PROGRAM_FAILED,
@@ -478,6 +499,7 @@ main(void)
         STORY(program_is_asked_for_once_and_kept),
         STORY(program_that_nobody_has_is_told),
         STORY(program_is_asked_of_the_next_client),
+        STORY(clients_that_go_do_not_use_up_the_tries),
         STORY(program_that_cannot_start_goes_elsewhere),
         STORY(program_that_cannot_start_in_one_way_may_in_others),
         STORY(program_that_starts_nowhere_is_rejected),
