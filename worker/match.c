@@ -184,17 +184,42 @@ count_alive(const struct runner *r)
     return alive;
 }
 
+/* The last seats are for programs that have no executor yet: what waits in those of one program may
+ * wait for what cannot come, since work of another one that has no seat takes the slots. */
+static struct executor *
+find_seat(struct runner *r, const struct code *code)
+{
+    struct executor *seat = NULL;
+    unsigned free = 0;
+    bool has_one = false;
+
+    for (unsigned i = r->nexecutors; i-- > 0;) {
+        struct executor *e = &r->executors[i];
+
+        if (e->state == EXECUTOR_NONE) {
+            seat = e;
+            free++;
+        } else if (e->state != EXECUTOR_ENDING) {
+            has_one |= e->code == code;
+        }
+    }
+    return has_one && free <= r->slots && !r->local ? NULL : seat;
+}
+
 /* Room for one more process: end one of another program that has been idle for longest. */
 static bool
 make_room(struct runner *r, const struct code *code, int64_t now)
 {
     struct executor *oldest = NULL;
+    bool seat = find_seat(r, code) != NULL;
 
-    if (count_alive(r) < r->slots)
+    if (count_alive(r) < r->slots && seat)
         return true;
     for (unsigned i = 0; i < r->nexecutors; i++) {
         struct executor *e = &r->executors[i];
 
+        if (e->state == EXECUTOR_ENDING && !seat)
+            return false; /* its seat will do */
         if (e->state == EXECUTOR_IDLE && e->code != code && e->parked == NULL &&
             (oldest == NULL || e->since < oldest->since))
             oldest = e;
@@ -203,16 +228,7 @@ make_room(struct runner *r, const struct code *code, int64_t now)
         return false;
     oldest->kill_at = now + r->grace_us;
     executor_end(r, oldest);
-    return true;
-}
-
-static struct executor *
-find_seat(struct runner *r)
-{
-    for (unsigned i = 0; i < r->nexecutors; i++)
-        if (r->executors[i].state == EXECUTOR_NONE)
-            return &r->executors[i];
-    return NULL; /* until one of those that are ending is gone */
+    return seat;
 }
 
 static bool
@@ -222,7 +238,7 @@ start(struct runner *r, struct code *code, int64_t now)
     const char *why = NULL;
     struct board *board;
 
-    if (now < r->retry_at || !make_room(r, code, now) || (e = find_seat(r)) == NULL)
+    if (now < r->retry_at || !make_room(r, code, now) || (e = find_seat(r, code)) == NULL)
         return false;
     board = r->hands->start(r->arg, e->number, &code->spec->program, &why);
     if (board == NULL && why != NULL) {
@@ -468,7 +484,7 @@ start_for(struct runner *r, const struct piece *p, struct executor **e_p, int64_
     if (code->state == CODE_FAILED)
         return -1;
     /* Better there than never: what waits in them may wait for this. */
-    *e_p = find_idle(r, code, find_seat(r) == NULL ? CHOOSE_SPENT : CHOOSE_ANY);
+    *e_p = find_idle(r, code, find_seat(r, code) == NULL ? CHOOSE_SPENT : CHOOSE_ANY);
     return 0;
 }
 
@@ -498,7 +514,7 @@ again:
         e = find_idle(r, code, p->job->spec->apart ? CHOOSE_CLEAN : CHOOSE_ANY);
         if (e == NULL && (coming = start_for(r, p, &e, now)) < 0)
             goto again;
-        if (e == NULL && coming == 0 && find_seat(r) == NULL)
+        if (e == NULL && coming == 0 && find_seat(r, code) == NULL)
             continue; /* until tasks that wait have ended: perhaps for those behind it */
         if (e == NULL && coming == 0)
             break;

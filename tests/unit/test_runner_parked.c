@@ -387,29 +387,88 @@ broker_hears_that_it_runs_though_it_waits(void **state)
     close_bench(b);
 }
 
+/* Task 0 of a job of program `name` comes to wait in executor i. */
+static void
+park_one(struct bench *b, unsigned i, const char *name)
+{
+    job_with(b, 1 + i, (struct spec){.program = {.name = name}, .apart = true});
+    slice_of(b, 1 + i, 1 + i, 0, 1);
+    runner_program_ready(b->runner, name, b->now);
+    after(b, 0);
+    hello(b, i);
+    starts(b, i, 0);
+    parks(b, i, 1, 0);
+}
+
 /* Those that wait would wait for ever. */
 static void
 program_without_a_seat_keeps_no_others_from_theirs(void **state)
 {
     struct bench *b = open_bench((struct runner_config){.slots = 2});
-    char name[8];
+    unsigned seats = runner_executors(b->runner);
+    char name[16];
 
     (void)state;
-    for (unsigned i = 0; i < 7; i++) { /* one more than runner_executors() */
+    for (unsigned i = 0; i < seats; i++) {
         snprintf(name, sizeof(name), "p%u", i);
-        job_with(b, 1 + i, (struct spec){.program = {.name = name}});
-        slice_of(b, 1 + i, 1 + i, 0, 1);
-        runner_program_ready(b->runner, name, b->now);
-        after(b, 0);
-        if (i == 6)
-            break;
-        hello(b, i);
-        starts(b, i, 0);
-        parks(b, i, 1, 0);
+        park_one(b, i, name);
     }
+    job_with(b, 100, (struct spec){.program = {.name = "more"}});
+    slice_of(b, 100, 100, 0, 1);
+    runner_program_ready(b->runner, "more", b->now);
     forget(b);
-    slice_of(b, 1, 8, 1, 1);
+    slice_of(b, 1, 101, 1, 1);
     expect(b, "0: slice 1+1\n");
+    close_bench(b);
+}
+
+static void
+last_seats_are_for_programs_that_have_none(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 1});
+    unsigned seats = runner_executors(b->runner), other;
+    int n = 0;
+
+    (void)state;
+    for (unsigned i = 0; i + 1 < seats; i++)
+        park_one(b, i, "one");
+    forget(b);
+    slice_of(b, 1, 100, 1, 1); /* it goes to one of those that there are */
+    expect(b, "0: slice 1+1\n");
+    ends(b, 0, 0, 1);
+    job_with(b, 200, (struct spec){.program = {.name = "two"}});
+    slice_of(b, 200, 200, 0, 1);
+    forget(b);
+    runner_program_ready(b->runner, "two", b->now);
+    after(b, 0);
+    assert_true(sscanf(b->history, "start %u two%n", &other, &n) == 1 && n > 0);
+    assert_int_equal(other, seats - 1);
+    close_bench(b);
+}
+
+/* It waits for nobody. */
+static void
+idle_executor_gives_its_seat_to_another_program(void **state)
+{
+    struct bench *b = open_bench((struct runner_config){.slots = 2});
+    unsigned seats = runner_executors(b->runner);
+    char name[16];
+
+    (void)state;
+    for (unsigned i = 0; i < seats; i++) {
+        snprintf(name, sizeof(name), "p%u", i);
+        park_one(b, i, name);
+    }
+    ends_parked(b, 5, 1, 0, OUTCOME_DONE);
+    job_with(b, 100, (struct spec){.program = {.name = "more"}});
+    slice_of(b, 100, 100, 0, 1);
+    slice_of(b, 100, 101, 1, 1);
+    forget(b);
+    runner_program_ready(b->runner, "more", b->now);
+    after(b, 0);
+    expect(b, "hang up 5\n"); /* once */
+    dies_as(b, 5, (struct runner_end){.cause = "exit status 0", .words = "", .clean = true});
+    expect(b, "start 5 more\n");
     close_bench(b);
 }
 
@@ -419,6 +478,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waiting_task_gives_its_slot_back),
         cmocka_unit_test(program_without_a_seat_keeps_no_others_from_theirs),
+        cmocka_unit_test(last_seats_are_for_programs_that_have_none),
+        cmocka_unit_test(idle_executor_gives_its_seat_to_another_program),
         cmocka_unit_test(rest_of_its_slice_is_taken_back_and_goes_on_one_by_one),
         cmocka_unit_test(task_may_wait_again_and_again),
         cmocka_unit_test(slice_that_stood_behind_it_is_at_work),
