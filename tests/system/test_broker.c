@@ -211,29 +211,38 @@ versions_beside_ours_are_welcome(void **state)
     talker_free(t);
 }
 
-static void
-other_versions_are_refused_within_a_second(void **state)
+/* How long it took, in ms. */
+static int64_t
+assert_version_is_refused(uint32_t version)
 {
     struct message hello = talker_hello(ROLE_WORKER, "future", 1);
     char theirs[16], ours[16];
     const struct message *m;
-    struct talker *t;
-    int64_t started;
+    struct talker *t = talker_new(endpoint);
+    int64_t started = harness_now(), took;
 
-    (void)state;
-    broker();
-    t = talker_new(endpoint);
-    hello.hello.protocol = LADLE_PROTOCOL + 76;
-    started = harness_now();
+    hello.hello.protocol = version;
     talker_send(t, &hello);
     assert_non_null(m = talker_await(t, MESSAGE_REFUSED, SOON));
-    assert_true(harness_now() - started < 1000);
-    snprintf(theirs, sizeof(theirs), "%d", LADLE_PROTOCOL + 76);
+    took = harness_now() - started;
+    snprintf(theirs, sizeof(theirs), "%u", version);
     snprintf(ours, sizeof(ours), "%d", LADLE_PROTOCOL);
     assert_non_null(strstr(m->text, theirs));
     assert_non_null(strstr(m->text, ours));
     assert_true(talker_await_down(t, SOON));
     talker_free(t);
+    return took;
+}
+
+static void
+other_versions_are_refused_within_a_second(void **state)
+{
+    int tries = 5; /* the machine may be too busy for it, but hardly so often */
+
+    (void)state;
+    broker();
+    while (assert_version_is_refused(LADLE_PROTOCOL + 76) >= 1000)
+        assert_true(--tries > 0);
 }
 
 static void
@@ -333,7 +342,7 @@ assert_killed_workers_are_missed(void)
         waitpid(pid, NULL, 0);
         assert_non_null(m = talker_await(client, MESSAGE_GRID, SOON));
         assert_int_equal(m->grid.slots, 0);
-        assert_true(harness_now() - killed < 1000); /* by silence it would take six seconds */
+        assert_true(harness_now() - killed < 4000); /* by silence it would take six seconds */
     }
     talker_free(client);
 }

@@ -94,13 +94,15 @@ shaky(task_t *task)
 }
 TASK(shaky)
 
-/* Runs 300 ms, and crashes at the end of its first attempt. */
+/* Runs so many ms, and crashes at the end of its first attempt. */
 static int
 slow_then_shaky(task_t *task)
 {
-    int attempt = task_attempt(task);
+    int attempt = task_attempt(task), ms = 0;
 
-    pause_ms(300);
+    if (task_read(task, &ms, sizeof(ms)) != 0)
+        return -1;
+    pause_ms(ms);
     if (attempt == 1)
         crash_now();
     return task_return(task, &attempt, sizeof(attempt));
@@ -267,64 +269,104 @@ higher_priority_overtakes_the_queue(void **state)
     unlink(turn.path);
 }
 
+/* On a busy machine a task may stand still for longer than the time that it has. So that is made
+ * longer until it suffices; what is wrong stays so. */
 static void
-only_the_task_over_its_time_is_stopped(void **state)
+at_some_pace(futures_t *f, bool (*holds)(futures_t *f, int ms))
 {
-    futures_t *f = *state;
+    int ms = 400;
+
+    while (!holds(f, ms)) {
+        assert_true(ms < 10000);
+        ms *= 3;
+    }
+}
+
+static bool
+only_the_third_is_stopped(futures_t *f, int ms)
+{
+    char wanted[32];
     future_t *u[6];
     int64_t since = now_ms();
+    bool others = true;
 
-    if (serial)
-        skip();
+    snprintf(wanted, sizeof(wanted), "%d ms", ms);
     for (int i = 0; i < 6; i++)
-        u[i] = submit_int(f, "linger", i == 2 ? 100 * SOON : 20, &(task_options_t){.timeout = 400});
+        u[i] = submit_int(f, "linger", i == 2 ? 100 * SOON : 20, &(task_options_t){.timeout = ms});
     for (int i = 0; i < 6; i++) {
         assert_int_equal(future_wait(u[i], SOON), 0);
-        assert_int_equal(future_status(u[i]), i == 2 ? FUTURE_TIMED_OUT : FUTURE_DONE);
+        if (i != 2)
+            others = others && future_status(u[i]) == FUTURE_DONE;
     }
-    assert_true(now_ms() - since >= 400);
+    assert_int_equal(future_status(u[2]), FUTURE_TIMED_OUT);
+    assert_true(now_ms() - since >= ms);
     assert_int_equal(future_attempts(u[2]), 1); /* time is no crash: no other attempt */
     assert_null(future_result(u[2], NULL));
     assert_int_equal(errno, EIO);
     assert_non_null(strstr(future_error(u[2]), "linger on worker "));
-    assert_non_null(strstr(future_error(u[2]), "400 ms"));
+    assert_non_null(strstr(future_error(u[2]), wanted));
     for (int i = 0; i < 6; i++)
         future_destroy(&u[i]);
+    return others;
+}
+
+static void
+only_the_task_over_its_time_is_stopped(void **state)
+{
+    if (serial)
+        skip();
+    at_some_pace(*state, only_the_third_is_stopped);
+}
+
+static bool
+waits_for_longer_than_it_may_run(futures_t *f, int ms)
+{
+    future_t *held[SLOTS], *u;
+    struct order door = order_new(0);
+    int n = fill_slots(f, &door, held);
+    bool done;
+
+    u = submit_int(f, "linger", 10, &(task_options_t){.timeout = ms / 2});
+    assert_int_equal(future_wait(u, ms), -1);
+    empty_slots(&door, held, n);
+    assert_int_equal(future_wait(u, SOON), 0);
+    if ((done = future_status(u) == FUTURE_DONE)) {
+        assert_true(future_wait_time(u) * 1000 >= ms * 0.75);
+        assert_true(future_run_time(u) * 1000 < ms / 2.0);
+    }
+    future_destroy(&u);
+    return done;
 }
 
 static void
 time_in_the_queue_is_not_running_time(void **state)
 {
-    futures_t *f = *state;
-    future_t *held[SLOTS], *u;
-    struct order door;
-    int n;
-
     if (serial)
         skip();
-    door = order_new(0);
-    n = fill_slots(f, &door, held);
-    u = submit_int(f, "linger", 10, &(task_options_t){.timeout = 200});
-    assert_int_equal(future_wait(u, 400), -1);
-    empty_slots(&door, held, n);
+    at_some_pace(*state, waits_for_longer_than_it_may_run);
+}
+
+static bool
+runs_twice_for_most_of_its_time(futures_t *f, int ms)
+{
+    future_t *u = futures_submit(f, "slow_then_shaky", &(int){ms * 6 / 10}, sizeof(int),
+                                 &(task_options_t){.timeout = ms});
+    bool late;
+
+    assert_non_null(u);
     assert_int_equal(future_wait(u, SOON), 0);
-    assert_int_equal(future_status(u), FUTURE_DONE);
-    assert_true(future_wait_time(u) >= 0.3);
-    assert_true(future_run_time(u) < 0.2);
+    if (!(late = future_status(u) == FUTURE_TIMED_OUT))
+        assert_attempt(u, 2);
     future_destroy(&u);
+    return !late;
 }
 
 static void
 each_attempt_has_its_own_time(void **state)
 {
-    futures_t *f = *state;
-    future_t *u;
-
     if (serial)
         skip();
-    u = futures_submit(f, "slow_then_shaky", NULL, 0, &(task_options_t){.timeout = 550});
-    assert_attempt(u, 2);
-    future_destroy(&u);
+    at_some_pace(*state, runs_twice_for_most_of_its_time);
 }
 
 static void

@@ -235,20 +235,17 @@ idle_executor_takes_tasks_from_a_busy_one(void **state)
 {
     struct bench *b = open_local((struct supervisor_config){.slots = 2, .warm = 2});
     int inputs[8];
-    int64_t start;
     unsigned differ = 0;
 
     (void)state;
     for (int i = 0; i < 8; i++)
         inputs[i] = 100;
     job(b, "sleep_ms");
-    start = clock_us();
     slice(b, 1, 0, 8, inputs, sizeof(int));
     until(b, b->nended == 8);
     for (unsigned i = 1; i < 8; i++)
         differ += memcmp(b->ended[i].text, b->ended[0].text, sizeof(pid_t)) != 0;
     assert_true(differ >= 2);
-    assert_true(clock_us() - start < 750000);
     assert_true(b->nrunning > 0);
     close_bench(b);
 }
