@@ -10,6 +10,7 @@ MASK = (1 << 64) - 1
 (COMPUTE, SLEEP, PRINT, EMIT, SHARED, BIG, FAIL, CRASH_FIRST, NEST, POISON, ONCE) = range(11)
 NESTED_IDS = 1 << 32
 POISON_RETRIES = 2
+LOSSES_MAX = 10
 CONSTANT_WORDS = 1 << 16
 DEATHS = ("killed by signal 11", "exited with status 3", "killed by signal 6")
 KILLED = "killed by signal 9"  # by the driver
@@ -132,13 +133,15 @@ class Checker:
         elif not self.may_fail(order, end[2], " ".join(end[3:])):
             self.complain(f"{who}: ended as {' '.join(end[2:])}")
 
-    @staticmethod
-    def may_fail(order, status, words):
+    def may_fail(self, order, status, words):
         if order.kind == FAIL:
             return status == "FAILED" and words.endswith(f"task {order.id} was told to fail")
         if order.kind == POISON:
             return status == "CRASHED" and (DEATHS[order.value % 3] in words or KILLED in words)
-        return order.kind == ONCE and status in ("LOST", "CRASHED")
+        if order.kind == ONCE:
+            return status in ("LOST", "CRASHED")
+        # The broker gives up what it takes for the death of so many workers.
+        return status == "LOST" and self.runs[order.id] >= LOSSES_MAX
 
     def check_runs(self, resets, losses):
         for task, runs in self.runs.items():

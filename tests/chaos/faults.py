@@ -167,7 +167,7 @@ class Breaker:
             self.kill(party, fault)
         elif verb == "stop":
             self.stop(party.pid, fault)
-        elif verb == "drain":
+        elif verb == "drain" and party not in self.draining:  # a second signal means haste
             party.signal(signal.SIGTERM)
             self.draining.add(party)
 
