@@ -28,6 +28,16 @@ core_partial(struct core *core)
     return p;
 }
 
+static void
+take_unclaimed(struct core *core, struct partial *p)
+{
+    struct job *j = core_find(core, p->job);
+
+    TAILQ_REMOVE(&core->unclaimed, p, link);
+    core->unclaimed_bytes -= p->size + TASK_COST;
+    j->unclaimed--;
+}
+
 void
 core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
 {
@@ -37,10 +47,23 @@ core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
         next = TAILQ_NEXT(p, link);
         if (p->job != job || (!whole_job && p->index != index))
             continue;
-        TAILQ_REMOVE(&core->unclaimed, p, link);
-        core->unclaimed_bytes -= p->size + TASK_COST;
+        take_unclaimed(core, p);
         TAILQ_INSERT_TAIL(&core->partials, p, link);
         core->news = true;
+    }
+}
+
+void
+core_drop_unclaimed(struct core *core, const struct chunk *c)
+{
+    struct partial *p, *next;
+
+    for (p = TAILQ_FIRST(&core->unclaimed); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
+        if (p->job != c->job->number || p->index - c->first >= c->count)
+            continue;
+        take_unclaimed(core, p);
+        partial_free(p);
     }
 }
 
@@ -61,11 +84,12 @@ partial_wanted(const struct job *j, uint64_t index)
 static int
 input_partial(struct core *core, const struct message_partial *m)
 {
-    const struct job *j = core_find(core, m->job);
+    struct job *j = core_find(core, m->job);
+    const struct chunk *c = j == NULL ? NULL : job_chunk(j, m->index);
     struct partial *p;
 
-    if (j == NULL)
-        return 0;
+    if (c == NULL || c->first > m->index)
+        return 0; /* nobody can ask for it any more */
     if ((p = malloc(sizeof(*p))) == NULL)
         return -1;
     *p = (struct partial){.job = m->job,
@@ -80,10 +104,10 @@ input_partial(struct core *core, const struct message_partial *m)
     }
     TAILQ_INSERT_TAIL(&core->unclaimed, p, link);
     core->unclaimed_bytes += p->size + TASK_COST;
+    j->unclaimed++;
     while (core->unclaimed_bytes > UNCLAIMED) {
         p = TAILQ_FIRST(&core->unclaimed);
-        TAILQ_REMOVE(&core->unclaimed, p, link);
-        core->unclaimed_bytes -= p->size + TASK_COST;
+        take_unclaimed(core, p);
         partial_free(p);
     }
     return 0;

@@ -81,6 +81,24 @@ check_job(const struct job *j)
     return cost;
 }
 
+static void
+check_unclaimed(const struct core *core)
+{
+    const struct partial *p;
+    const struct job *j;
+    uint64_t listed = 0, counted = 0;
+    size_t bytes = 0;
+
+    TAILQ_FOREACH (p, &core->unclaimed, link) {
+        assert(core_find(core, p->job) != NULL);
+        bytes += p->size + TASK_COST;
+        listed++;
+    }
+    for (j = core->jobs; j != NULL; j = j->hh.next)
+        counted += j->unclaimed;
+    assert(bytes == core->unclaimed_bytes && listed == counted);
+}
+
 void
 core_check(const struct core *core)
 {
@@ -94,6 +112,7 @@ core_check(const struct core *core)
     assert(!core->welcome || cost == core->under_way);
     assert(unended == core->unended);
     assert(core->taken <= core->received);
+    check_unclaimed(core);
     TAILQ_FOREACH (j, &core->ready, ready)
         assert(j->is_ready);
 }

@@ -119,12 +119,19 @@ not_ready(struct core *core, struct job *j)
  */
 
 static void
+forget_chunk(struct core *core, struct chunk *c)
+{
+    if (c->job->unclaimed > 0)
+        core_drop_unclaimed(core, c);
+    job_forget(c->job, c);
+}
+
+static void
 free_job(struct core *core, struct job *j)
 {
     not_ready(core, j);
     if (j->deadline != CLOCK_NEVER)
         TAILQ_REMOVE(&core->due, j, due);
-    HASH_DEL(core->jobs, j);
     core_shares_leave(core, j);
     while (j->head < j->ntable) {
         struct chunk *c = j->table[j->head].chunk;
@@ -132,8 +139,9 @@ free_job(struct core *core, struct job *j)
         if (c == NULL)
             j->head++;
         else
-            job_forget(j, c);
+            forget_chunk(core, c);
     }
+    HASH_DEL(core->jobs, j);
     spec_unref(j->spec);
     free(j->table);
     free(j->notice);
@@ -158,7 +166,7 @@ core_chunk_ended(struct core *core, struct chunk *c)
     c->data = NULL;
     if (c->handles > 0 || c->unsettled > 0)
         return false;
-    job_forget(j, c);
+    forget_chunk(core, c);
     core_look_at(core, j);
     job_maybe_free(core, j);
     return true;
@@ -184,7 +192,6 @@ core_free(struct core *core)
         TAILQ_REMOVE(&core->cancels, x, link);
         free(x);
     }
-    TAILQ_CONCAT(&core->partials, &core->unclaimed, link);
     while ((p = core_partial(core)) != NULL)
         partial_free(p);
     spec_unref(core->shown);

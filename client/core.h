@@ -140,6 +140,8 @@ bool core_shares_output(struct core *core, struct message *m);
 struct job *core_find(const struct core *core, uint64_t number);
 const char *core_intern(struct core *core, const char *name);
 void core_look_at(struct core *core, struct job *j); /* has it something to send? */
+/* Nobody can ask for partial results of this chunk any more. */
+void core_drop_unclaimed(struct core *core, const struct chunk *c);
 /* All of a chunk may have ended: let go of what nobody needs. True if it is gone, and perhaps its
  * job. */
 bool core_chunk_ended(struct core *core, struct chunk *c);

@@ -100,12 +100,13 @@ struct job {
     bool is_ready;
     bool keep_arrived; /* segments are listed in `arrived` */
     struct segment_list arrived;
-    size_t held;   /* bytes of inputs and results of what was not read, with TASK_COST each */
-    void *owner;   /* of a map: its results_t; keeps the job */
-    unsigned refs; /* others that keep it */
-    bool partials; /* the owner wants partial results */
-    bool known;    /* there is such a function */
-    char *notice;  /* why it waits; NULL */
+    size_t held;        /* bytes of inputs and results of what was not read, with TASK_COST each */
+    void *owner;        /* of a map: its results_t; keeps the job */
+    unsigned refs;      /* others that keep it */
+    bool partials;      /* the owner wants partial results */
+    uint32_t unclaimed; /* partial results that nobody asked for yet */
+    bool known;         /* there is such a function */
+    char *notice;       /* why it waits; NULL */
     struct share **shares; /* constants that its tasks may ask for; let go when all have ended */
     uint32_t nshares;
     TAILQ_ENTRY(job) ready;

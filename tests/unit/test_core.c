@@ -735,6 +735,24 @@ partial_results_wait_for_who_wants_them(void **state_p)
 }
 
 static void
+partial_results_that_nobody_wanted_go_with_their_tasks(void **state_p)
+{
+    struct session *t = *state_p;
+    struct job *j = map(t, 2, 8);
+    struct message m = {.type = MESSAGE_PARTIAL, .partial = {.job = 1, .columns = {.count = 1}}};
+
+    output(t);
+    for (m.partial.index = 0; m.partial.index < 3; m.partial.index++)
+        input(t, &m);
+    assert_int_equal(t->core->unclaimed_bytes, 2 * TASK_COST); /* of those that there are */
+    core_drop(t->core, j);
+    assert_int_equal(t->core->unclaimed_bytes, 2 * TASK_COST); /* the broker has them still */
+    ended(t, 1, 0, 2, OUTCOME_CANCELLED);
+    assert_int_equal(t->core->unclaimed_bytes, 0);
+    output(t);
+}
+
+static void
 partial_results_that_nobody_wants_are_bounded(void **state_p)
 {
     struct session *t = *state_p;
@@ -887,6 +905,7 @@ main(void)
         TEST(a_deadline_is_shorter_when_it_is_told_again),
         TEST(a_running_task_is_noted),
         TEST(partial_results_wait_for_who_wants_them),
+        TEST(partial_results_that_nobody_wanted_go_with_their_tasks),
         TEST(partial_results_that_nobody_wants_are_bounded),
         TEST(any_history_keeps_the_invariants),
     };
