@@ -176,10 +176,10 @@ check_clients(const struct scheduler *s)
 {
     const struct client *c;
     const struct job *j;
-    uint64_t bytes = 0, cost, njobs = 0, nclients = 0, ncarried = 0;
+    uint64_t bytes = 0, cost, njobs = 0, nclients = 0, ncarried = 0, naway = 0;
 
     TAILQ_FOREACH (c, &s->clients, link) {
-        uint64_t held = 0;
+        uint64_t held = 0, unread = 0;
         const struct outgoing *o;
 
         cost = 0;
@@ -191,16 +191,25 @@ check_clients(const struct scheduler *s)
         STAILQ_FOREACH (o, &c->held, link) {
             held += o->cost;
         }
+        STAILQ_FOREACH (o, &c->unread, by_client) {
+            REQUIRE(o->refs > 0);
+            unread += o->cost;
+        }
         REQUIRE(cost == c->bytes && held == c->held_bytes);
+        REQUIRE(c->read <= c->taken && unread == c->sent - c->read);
+        REQUIRE((c->peer == NULL) == (c->away_until != CLOCK_NEVER));
+        REQUIRE(c->peer != NULL || (STAILQ_EMPTY(&c->unread) && c->carrier == NULL));
         check_grant(s, c);
         REQUIRE(c->taken <= c->sent);
         check_queues(c);
         bytes += cost;
-        nclients += c->carrier == NULL;
+        nclients += c->carrier == NULL && c->peer != NULL;
+        naway += c->peer == NULL;
         ncarried += c->carrier != NULL;
     }
     REQUIRE(bytes == s->bytes && njobs == s->njobs);
-    REQUIRE(nclients == s->nclients && ncarried == s->ncarried && s->idle_news <= ncarried);
+    REQUIRE(nclients == s->nclients && naway == s->naway && ncarried == s->ncarried &&
+            s->idle_news <= ncarried);
 }
 
 /* ---- workers ------------------------------------------------------------------------------------

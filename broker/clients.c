@@ -1,5 +1,6 @@
 #include "clients.h"
 
+#include "acks.h"
 #include "carried.h"
 #include "contents.h"
 #include "endings.h"
@@ -11,9 +12,19 @@
 #include "queues.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- coming and going ---------------------------------------------------------------------------
  */
+
+static void
+set_keep(struct client *c, const struct message_hello *m)
+{
+    uint64_t keep_ms = m->keep_ms < KEEP_MOST_MS ? m->keep_ms : KEEP_MOST_MS;
+
+    /* One in an executor goes with its worker. */
+    c->keep_us = c->peer->carrier != NULL ? 0 : (int64_t)keep_ms * 1000;
+}
 
 struct client *
 client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
@@ -23,10 +34,15 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     if (c == NULL)
         return NULL;
     c->peer = p;
+    c->name = blob_ref(p->name);
+    c->away_until = CLOCK_NEVER;
+    memcpy(c->session, m->session, sizeof(c->session));
+    set_keep(c, m);
     c->carrier = p->carrier != NULL ? p->carrier->worker : NULL;
     c->window = m->window > 0 ? m->window : WINDOW_RESULT;
     c->turn = s->turn;
     STAILQ_INIT(&c->held);
+    STAILQ_INIT(&c->unread);
     TAILQ_INIT(&c->jobs);
     LIST_INIT(&c->sources);
     TAILQ_INSERT_TAIL(&s->clients, c, link);
@@ -68,22 +84,166 @@ abandon(struct scheduler *s, struct job *j)
     job_free(s, j);
 }
 
+/* It need not be told again: it has it, or wants it no more. */
+static void
+let_go(struct scheduler *s, struct outgoing *o)
+{
+    ack(s, o->worker, o->serial);
+    outbox_drop(&s->outbox, o);
+}
+
 void
 client_free(struct scheduler *s, struct client *c)
 {
+    struct outgoing *o;
+
     s->bytes -= c->bytes;
     c->vanished = !c->left;
     while (!TAILQ_EMPTY(&c->jobs))
         abandon(s, TAILQ_FIRST(&c->jobs));
-    outbox_drop_all(&s->outbox, &c->held);
+    while ((o = STAILQ_FIRST(&c->unread)) != NULL) {
+        STAILQ_REMOVE_HEAD(&c->unread, by_client);
+        let_go(s, o);
+    }
+    while ((o = STAILQ_FIRST(&c->held)) != NULL) {
+        STAILQ_REMOVE_HEAD(&c->held, link);
+        let_go(s, o);
+    }
     contents_forget_client(s, c);
     programs_forget_client(s, c);
     TAILQ_REMOVE(&s->clients, c, link);
-    if (c->carrier != NULL)
+    if (c->carrier != NULL) {
         carried_leave(s, c);
-    else
+    } else if (c->peer == NULL) {
+        TAILQ_REMOVE(&s->away, c, of_away);
+        s->naway--;
+    } else {
         s->nclients--;
+    }
+    blob_unref(c->name);
     free(c);
+}
+
+/* ---- away ---------------------------------------------------------------------------------------
+ */
+
+/* All that it has not said to have goes before what it was not sent. */
+static void
+hold_unread(struct scheduler *s, struct client *c)
+{
+    struct outgoing_list all = STAILQ_HEAD_INITIALIZER(all);
+    struct outgoing *o;
+
+    outbox_forget(&s->outbox, c->peer->id, c->peer->number);
+    while ((o = STAILQ_FIRST(&c->unread)) != NULL) {
+        STAILQ_REMOVE_HEAD(&c->unread, by_client);
+        STAILQ_INSERT_TAIL(&all, o, link);
+        c->held_bytes += o->cost;
+    }
+    STAILQ_CONCAT(&all, &c->held);
+    STAILQ_CONCAT(&c->held, &all);
+    c->sent = c->taken = c->read = 0;
+}
+
+static void
+leave_until(struct scheduler *s, struct client *c, int64_t until)
+{
+    struct client *before = TAILQ_LAST(&s->away, client_list);
+
+    c->away_until = until;
+    while (before != NULL && before->away_until > until)
+        before = TAILQ_PREV(before, client_list, of_away);
+    if (before == NULL)
+        TAILQ_INSERT_HEAD(&s->away, c, of_away);
+    else
+        TAILQ_INSERT_AFTER(&s->away, before, c, of_away);
+}
+
+void
+client_part(struct scheduler *s, struct client *c, int64_t keep_us)
+{
+    if (keep_us == 0) {
+        client_free(s, c);
+        return;
+    }
+    hold_unread(s, c);
+    c->peer = NULL;
+    leave_until(s, c, s->now + keep_us);
+    s->nclients--;
+    if (++s->naway > AWAY_MOST)
+        client_free(s, TAILQ_FIRST(&s->away));
+    else
+        client_update(s, c);
+}
+
+struct client *
+client_away(const struct scheduler *s, const uint8_t *session)
+{
+    struct client *c;
+
+    TAILQ_FOREACH (c, &s->away, of_away) {
+        if (memcmp(c->session, session, sizeof(c->session)) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+void
+client_back(struct scheduler *s, struct client *c, struct peer *p, const struct message_hello *m)
+{
+    struct job *j;
+
+    TAILQ_REMOVE(&s->away, c, of_away);
+    s->naway--;
+    s->nclients++;
+    c->peer = p;
+    c->away_until = CLOCK_NEVER;
+    blob_unref(c->name);
+    c->name = blob_ref(p->name);
+    c->window = m->window > 0 ? m->window : WINDOW_RESULT;
+    set_keep(c, m);
+    c->telling = true;
+    TAILQ_FOREACH (j, &c->jobs, of_client) {
+        j->again = false;
+    }
+}
+
+void
+client_catch_up(struct scheduler *s, struct client *c)
+{
+    programs_client_back(s, c);
+    client_release(s, c);
+}
+
+void
+clients_tick(struct scheduler *s)
+{
+    struct client *c;
+
+    while ((c = TAILQ_FIRST(&s->away)) != NULL && c->away_until <= s->now)
+        client_free(s, c);
+}
+
+struct outgoing *
+client_say(struct scheduler *s, struct client *c, enum message_type type)
+{
+    struct outgoing *o =
+        c->peer != NULL ? peer_say(s, c->peer, type) : outbox_new(&s->outbox, 0, type);
+
+    if (o == NULL)
+        client_spoil(s, c);
+    return o;
+}
+
+void
+client_spoil(struct scheduler *s, struct client *c)
+{
+    if (c->peer != NULL) {
+        c->peer->doomed = s->dooming = true;
+        return;
+    }
+    TAILQ_REMOVE(&s->away, c, of_away);
+    leave_until(s, c, s->now);
 }
 
 /* ---- results under way --------------------------------------------------------------------------
@@ -92,14 +252,16 @@ client_free(struct scheduler *s, struct client *c)
 uint64_t
 client_backlog(const struct client *c)
 {
+    if (c->peer == NULL)
+        return 0;
     return c->carrier != NULL ? c->carrier->peer->backlog : c->peer->backlog;
 }
 
 void
 client_update(struct scheduler *s, struct client *c)
 {
-    bool paused = c->sent - c->taken + c->held_bytes >= c->window || c->held_bytes > 0 ||
-                  client_backlog(c) > c->window;
+    bool paused = c->sent - c->taken + c->held_bytes >= c->window ||
+                  (c->held_bytes > 0 && c->peer != NULL) || client_backlog(c) > c->window;
 
     if (paused && c->carrier != NULL) /* the backlog is its worker's: told when that is less */
         c->carrier->holding = true;
@@ -114,13 +276,18 @@ client_update(struct scheduler *s, struct client *c)
 static bool
 fits(const struct client *c)
 {
-    return c->sent - c->taken < c->window && (c->carrier == NULL || carried_has_room(c));
+    return c->peer != NULL && c->sent - c->taken < c->window &&
+           (c->carrier == NULL || carried_has_room(c));
 }
 
 static void
 put_out(struct scheduler *s, struct client *c, struct outgoing *o)
 {
     c->sent += o->cost;
+    o->peer = c->peer->id;
+    o->client = c->peer->number;
+    o->refs++;
+    STAILQ_INSERT_TAIL(&c->unread, o, by_client);
     if (c->carrier != NULL)
         c->carrier->carrying += o->cost;
     outbox_put(&s->outbox, o);
@@ -155,10 +322,17 @@ client_release(struct scheduler *s, struct client *c)
 static void
 taken(struct scheduler *s, struct client *c, uint64_t bytes)
 {
+    struct outgoing *o;
+
     if (bytes > c->sent)
         bytes = c->sent;
     if (bytes > c->taken)
         c->taken = bytes;
+    while ((o = STAILQ_FIRST(&c->unread)) != NULL && c->read + o->cost <= c->taken) {
+        STAILQ_REMOVE_HEAD(&c->unread, by_client);
+        c->read += o->cost;
+        let_go(s, o);
+    }
     client_release(s, c);
 }
 
@@ -175,26 +349,84 @@ broke(struct scheduler *s, const char *what)
 static int
 new_job(struct scheduler *s, struct client *c, const struct message_job *m)
 {
-    if (job_of_client(c, m->job) != NULL)
+    struct job *j = job_of_client(c, m->job);
+
+    if (j != NULL && c->telling && !j->again) { /* we have it; its tasks follow, and its end */
+        j->again = true;
+        j->told = 0;
+        j->ended = false;
+        return 0;
+    }
+    if (j != NULL)
         return broke(s, "a job with the number of another one");
     if (c->njobs >= JOBS_MAX)
         return broke(s, "too many jobs at once");
-    if (job_new(s, c, m->job, m->spec) == NULL)
+    if ((j = job_new(s, c, m->job, m->spec)) == NULL)
         return broke(s, "the broker is out of memory");
+    j->again = c->telling;
     return 0;
 }
 
-static int
-inputs(struct scheduler *s, struct client *c, const struct message_inputs *m)
+/* A client tells anew, in order, what has not ended for it: the tasks up to `first` that it left
+ * out have, and they need not go on. */
+static void
+left_out(struct scheduler *s, struct job *j, uint64_t first)
 {
-    struct job *j = job_of_client(c, m->job);
-    uint64_t count = m->columns.count, cost = m->columns.length + count * TASK_COST;
+    uint64_t last = first < j->next ? first : j->next;
+
+    if (!j->again || j->told >= last)
+        return;
+    end_range(s, j, j->told, last, &(struct ending){.outcome = OUTCOME_CANCELLED, .text = ""});
+    j->told = last;
+    deadline_update(s, j);
+}
+
+/* How many of these tasks are here already, told by a client that came back; -1: it may not tell
+ * them. What has ended meanwhile is on its way to it. */
+static int64_t
+told_before(struct scheduler *s, struct job *j, const struct message_inputs *m)
+{
+    uint64_t count = m->columns.count, known;
+
+    left_out(s, j, m->first);
+    if (m->first >= j->next)
+        return 0;
+    if (!j->again || m->first < j->told)
+        return -1;
+    known = j->next - m->first < count ? j->next - m->first : count;
+    j->told = m->first + known;
+    job_told_again(s, j);
+    return (int64_t)known;
+}
+
+/* While it tells what it told before, some of that may count twice. */
+static bool
+overruns(const struct scheduler *s, const struct client *c, uint64_t cost, uint64_t count)
+{
+    uint64_t window = (s->config.client_window + c->grant) * (c->telling ? 2 : 1);
+
+    return c->bytes + cost > window && (c->bytes > c->grant || count > 1);
+}
+
+static int
+inputs(struct scheduler *s, struct client *c, const struct message_inputs *from)
+{
+    struct job *j = job_of_client(c, from->job);
+    struct message_inputs rest = *from, *m = &rest;
+    uint64_t count, cost;
+    int64_t known;
 
     if (j == NULL || j->ended)
         return broke(s, "inputs of a job that is not open");
-    if (m->first < j->next || m->first > UINT64_MAX - count)
+    if (m->first > UINT64_MAX - m->columns.count || (known = told_before(s, j, m)) < 0)
         return broke(s, "inputs of tasks that were there already");
-    if (c->bytes + cost > s->config.client_window + c->grant && (c->bytes > c->grant || count > 1))
+    m->first += (uint64_t)known;
+    m->columns =
+        columns_part(&from->columns, (uint32_t)known, from->columns.count - (uint32_t)known,
+                     columns_length(&from->columns, 0, (uint32_t)known));
+    count = m->columns.count;
+    cost = m->columns.length + count * TASK_COST;
+    if (overruns(s, c, cost, count))
         return broke(s, "more inputs than the window allows");
     if (count == 0)
         return 0;
@@ -202,10 +434,11 @@ inputs(struct scheduler *s, struct client *c, const struct message_inputs *m)
         tell_ended(
             s, j, m->first, count,
             &(struct ending){.outcome = OUTCOME_REJECTED, .text = "the broker is out of memory"});
-        j->next = m->first + count;
+        j->next = j->told = m->first + count;
         j->failed += count;
         return 0;
     }
+    j->told = j->next;
     notices_job_ready(s, j);
     return 0;
 }
@@ -219,9 +452,29 @@ job_end(struct scheduler *s, struct client *c, const struct message_job_end *m)
         return broke(s, "the end of a job that is not open");
     if (m->total < j->next)
         return broke(s, "a job that ends before its tasks");
+    left_out(s, j, j->next);
     j->ended = true;
     (void)job_finish(s, j);
     return 0;
+}
+
+/* It has told everything: jobs that it left out have ended for it. */
+static void
+told(struct scheduler *s, struct client *c)
+{
+    struct job *j, *next;
+
+    for (j = TAILQ_FIRST(&c->jobs); j != NULL && c->telling; j = next) {
+        next = TAILQ_NEXT(j, of_client);
+        if (!j->again) {
+            j->again = j->ended = true;
+            j->told = 0;
+        }
+        left_out(s, j, j->next);
+        j->again = false;
+        (void)job_finish(s, j);
+    }
+    c->telling = false;
 }
 
 static void
@@ -253,6 +506,9 @@ client_input(struct scheduler *s, struct client *c, const struct message *m)
         return 0;
     case MESSAGE_TAKEN:
         taken(s, c, m->taken.bytes);
+        return 0;
+    case MESSAGE_TOLD:
+        told(s, c);
         return 0;
     case MESSAGE_PROGRAM_PART:
         return program_part(s, c, &m->program_part);

@@ -292,15 +292,20 @@ content_source(const struct scheduler *s, const char *digest, const struct clien
 {
     const struct content *x = find(s, digest);
     const struct source *source;
+    struct client *away = NULL;
 
     if (x == NULL)
         return NULL;
     TAILQ_FOREACH (source, &x->sources, of_content) {
         /* An executor cannot answer: the program whose task it runs has what that needs. */
-        if (source->key.client != before && source->key.client->carrier == NULL)
+        if (source->key.client == before || source->key.client->carrier != NULL)
+            continue;
+        if (source->key.client->peer != NULL)
             return source->key.client;
+        if (away == NULL)
+            away = source->key.client;
     }
-    return NULL;
+    return away;
 }
 
 void

@@ -1,5 +1,6 @@
 #include "endings.h"
 
+#include "clients.h"
 #include "deadlines.h"
 #include "jobs.h"
 #include "leases.h"
@@ -21,8 +22,10 @@ join(struct scheduler *s, const struct job *j, uint64_t first, uint64_t count,
     struct outgoing *o = s->outbox.newest;
     struct message_ended *m;
 
-    if (o == NULL || o->m.type != MESSAGE_ENDED || o->peer != j->client->peer->id ||
-        o->client != j->client->peer->number)
+    const struct peer *p = j->client->peer;
+
+    if (o == NULL || p == NULL || o->m.type != MESSAGE_ENDED || o->peer != p->id ||
+        o->client != p->number)
         return false;
     m = &o->m.ended;
     if (m->job != j->id || m->first + m->count != first || m->outcome != e->outcome ||
@@ -43,7 +46,7 @@ tell_ended(struct scheduler *s, struct job *j, uint64_t first, uint64_t count,
     job_announce(s, j);
     if (join(s, j, first, count, e))
         return;
-    if ((o = peer_say(s, j->client->peer, MESSAGE_ENDED)) == NULL)
+    if ((o = client_say(s, j->client, MESSAGE_ENDED)) == NULL)
         return;
     text = sentence("%s", e->text);
     outgoing_keep(o, text);
@@ -56,7 +59,7 @@ tell_ended(struct scheduler *s, struct job *j, uint64_t first, uint64_t count,
                                         .worker = words(e->worker),
                                         .text = words(text)};
     blob_unref(text);
-    outbox_put(&s->outbox, o);
+    client_deliver(s, j->client, o, TASK_COST);
 }
 
 void

@@ -259,6 +259,17 @@ append_range(struct scheduler *s, struct job *j, struct chunk *c, uint32_t offse
     return 0;
 }
 
+void
+job_told_again(struct scheduler *s, struct job *j)
+{
+    /* In an executor nobody asks how far its tasks are, so that waking it for that is in vain. */
+    if (j->announce || j->client->carrier != NULL)
+        return;
+    j->announce = true;
+    j->announce_at = s->now + ANNOUNCE_US;
+    TAILQ_INSERT_TAIL(&s->announce, j, of_announce);
+}
+
 static void
 accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
 {
@@ -271,12 +282,7 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
     s->bytes += cost;
     s->accepted += count;
     s->match = true;
-    /* In an executor nobody asks how far its tasks are, so that waking it for that is in vain. */
-    if (!j->announce && j->client->carrier == NULL) {
-        j->announce = true;
-        j->announce_at = s->now + ANNOUNCE_US;
-        TAILQ_INSERT_TAIL(&s->announce, j, of_announce);
-    }
+    job_told_again(s, j);
     queue_update(s, j);
     deadline_update(s, j);
 }

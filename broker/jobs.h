@@ -18,6 +18,8 @@ struct job *job_of_client(struct client *c, uint64_t id);
 
 /* Tasks that came; they become ready. -1: ENOMEM, and nothing has changed. */
 int job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in);
+/* Some of them again, by a client that came back: it wants to hear that they are here. */
+void job_told_again(struct scheduler *s, struct job *j);
 /* Tell the client now what was accepted so far, if it does not know. */
 void job_announce(struct scheduler *s, struct job *j);
 /* The same, before the outcomes of `count` tasks go to the client: if they are all that the job has

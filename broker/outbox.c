@@ -38,6 +38,7 @@ outbox_new(struct outbox *self, uint32_t peer, enum message_type type)
     else if ((o = malloc(sizeof(*o))) == NULL)
         return NULL;
     memset(o, 0, sizeof(*o));
+    o->refs = 1;
     o->peer = peer;
     o->m.type = type;
     return o;
@@ -53,6 +54,8 @@ outbox_put(struct outbox *self, struct outgoing *o)
 void
 outbox_drop(struct outbox *self, struct outgoing *o)
 {
+    if (--o->refs > 0)
+        return;
     for (int i = 0; i < OUTGOING_KEEPS; i++)
         blob_unref(o->keeps[i]);
     spec_unref(o->spec);
@@ -67,6 +70,23 @@ outbox_drop_all(struct outbox *self, struct outgoing_list *list)
     while ((o = STAILQ_FIRST(list)) != NULL) {
         STAILQ_REMOVE_HEAD(list, link);
         outbox_drop(self, o);
+    }
+}
+
+void
+outbox_forget(struct outbox *self, uint32_t peer, uint32_t client)
+{
+    struct outgoing_list all = STAILQ_HEAD_INITIALIZER(all);
+    struct outgoing *o;
+
+    STAILQ_CONCAT(&all, &self->queue);
+    self->newest = NULL;
+    while ((o = STAILQ_FIRST(&all)) != NULL) {
+        STAILQ_REMOVE_HEAD(&all, link);
+        if (o->peer != peer || o->client != client || o->last)
+            outbox_put(self, o);
+        else
+            outbox_drop(self, o);
     }
 }
 

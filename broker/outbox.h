@@ -15,9 +15,12 @@
 struct outgoing {
     STAILQ_ENTRY(outgoing) link;
     uint32_t peer;
-    uint32_t client; /* of the message */
-    bool last;       /* the peer is forgotten already, and shall still get this */
-    uint64_t cost;   /* of a result in its client's window */
+    uint32_t client;                  /* of the message */
+    bool last;                        /* the peer is forgotten already, and shall still get this */
+    uint64_t cost;                    /* of a result in its client's window */
+    unsigned refs;                    /* the outbox, and a client that may have to be told again */
+    uint64_t worker, serial;          /* whose RESULTS this is the last of; 0: of none */
+    STAILQ_ENTRY(outgoing) by_client; /* in client->unread */
     struct message m;
     struct blob *keeps[OUTGOING_KEEPS]; /* what `m` points into */
     struct spec *spec;
@@ -38,8 +41,12 @@ void outbox_clear(struct outbox *self);
 /* A message of this type, zeroed, that belongs to the caller until outbox_put(); NULL: ENOMEM. */
 struct outgoing *outbox_new(struct outbox *self, uint32_t peer, enum message_type type);
 void outbox_put(struct outbox *self, struct outgoing *o);
-void outbox_drop(struct outbox *self, struct outgoing *o); /* with its references */
+/* One reference less; with the last one it goes, and what it refers to. */
+void outbox_drop(struct outbox *self, struct outgoing *o);
 void outbox_drop_all(struct outbox *self, struct outgoing_list *list);
+
+/* What waits for this peer, or client in an executor of it, does not go out. */
+void outbox_forget(struct outbox *self, uint32_t peer, uint32_t client);
 
 /* The next one; the last one that was taken is let go. NULL if there is none. */
 struct outgoing *outbox_take(struct outbox *self);

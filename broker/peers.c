@@ -1,5 +1,6 @@
 #include "peers.h"
 
+#include "acks.h"
 #include "carried.h"
 #include "clients.h"
 #include "demands.h"
@@ -31,8 +32,12 @@ peer_find(const struct scheduler *s, uint32_t id, uint32_t number)
 struct outgoing *
 peer_say(struct scheduler *s, struct peer *p, enum message_type type)
 {
+    struct outgoing *o;
+
+    if (p == NULL)
+        return NULL;
     /* After one that is missing none may come. */
-    struct outgoing *o = p->doomed ? NULL : outbox_new(&s->outbox, p->id, type);
+    o = p->doomed ? NULL : outbox_new(&s->outbox, p->id, type);
 
     if (o == NULL) {
         p->doomed = true;
@@ -207,21 +212,34 @@ welcome(struct scheduler *s, struct peer *p)
     outbox_put(&s->outbox, o);
 }
 
-/* The same process on another connection, or on this one: what it was is over. */
+/* The same process on another connection, or on this one: what it was is over. But a client's jobs
+ * go on. */
 static void
 replace(struct scheduler *s, uint32_t id, uint32_t number, const struct message_hello *m)
 {
     struct peer *old = peer_find(s, id, number);
 
     if (old != NULL)
-        peer_gone(s, old, "its worker started anew");
+        peer_gone(s, old, PARTING_BROKEN, "its worker started anew");
     if (number != 0 || !has_session(m->session))
         return;
     HASH_FIND(by_session, s->peers_by_session, m->session, sizeof(m->session), old);
     if (old == NULL)
         return;
     peer_last_words(s, old->id, 0, MESSAGE_BYE, "your session said hello on another connection");
-    peer_gone(s, old, "its worker connected anew");
+    peer_gone(s, old, PARTING_BROKEN, "its worker connected anew");
+}
+
+/* The one that was away, or a new one; NULL: ENOMEM. */
+static struct client *
+client_of(struct scheduler *s, struct peer *p, const struct message_hello *m)
+{
+    struct client *c = p->carrier == NULL ? client_away(s, p->session) : NULL;
+
+    if (c == NULL)
+        return client_new(s, p, m);
+    client_back(s, c, p, m);
+    return c;
 }
 
 int
@@ -235,13 +253,15 @@ peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t numb
     replace(s, id, number, m);
     if ((p = peer_new(s, id, carrier, number, m)) == NULL)
         goto fail;
-    if (p->role == ROLE_CLIENT && (p->client = client_new(s, p, m)) == NULL)
+    if (p->role == ROLE_CLIENT && (p->client = client_of(s, p, m)) == NULL)
         goto fail;
     if (p->role == ROLE_WORKER && (p->worker = worker_new(s, p, m)) == NULL)
         goto fail;
     welcome(s, p);
     if (carrier != NULL)
         carried_tell(s, p->client);
+    else if (p->client != NULL && p->client->telling)
+        client_catch_up(s, p->client);
     return 0;
 fail:
     if (p != NULL)
@@ -253,13 +273,28 @@ fail:
 /* ---- goodbye ------------------------------------------------------------------------------------
  */
 
+/* How long it may be away. One that dies closes its connection; one that is cut off falls silent
+ * before somebody, a firewall say, closes it. */
+static int64_t
+keep_us(const struct scheduler *s, const struct peer *p, enum parting how)
+{
+    int64_t keep = p->client->keep_us;
+    int64_t silent = s->now - s->stopped - p->heard;
+
+    if (how == PARTING_FOR_GOOD)
+        return 0;
+    if (how == PARTING_BROKEN && 2 * silent < 3 * (int64_t)s->config.beat_ms * 1000)
+        return keep < BROKEN_US ? keep : BROKEN_US;
+    return keep;
+}
+
 void
-peer_gone(struct scheduler *s, struct peer *p, const char *why)
+peer_gone(struct scheduler *s, struct peer *p, enum parting how, const char *why)
 {
     while (!LIST_EMPTY(&p->carried)) /* first: their tasks need not run elsewhere */
-        peer_gone(s, LIST_FIRST(&p->carried), why);
+        peer_gone(s, LIST_FIRST(&p->carried), how, why);
     if (p->client != NULL)
-        client_free(s, p->client);
+        client_part(s, p->client, keep_us(s, p, how));
     if (p->worker != NULL)
         worker_free_lost(s, p->worker, why);
     peer_free(s, p);
@@ -284,6 +319,8 @@ beat(struct scheduler *s)
     struct peer *p;
 
     while ((p = TAILQ_FIRST(&s->by_beat)) != NULL && p->beat + interval <= s->now) {
+        if (p->worker != NULL)
+            acks_flush(s, p->worker);
         p->beat = s->now;
         TAILQ_REMOVE(&s->by_beat, p, by_beat);
         TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
@@ -303,7 +340,7 @@ drop_silent(struct scheduler *s)
         snprintf(text, sizeof(text), "silent for %g s", (double)s->config.lost_ms / 1e3);
         s->lost += p->worker != NULL;
         peer_last_words(s, p->id, 0, MESSAGE_BYE, text);
-        peer_gone(s, p, text);
+        peer_gone(s, p, PARTING_SILENT, text);
     }
 }
 
@@ -321,7 +358,7 @@ drop_doomed(struct scheduler *s)
                 (p->carrier == NULL) != pass || !LIST_EMPTY(&p->carried))
                 continue;
             peer_last_words(s, p->id, p->number, MESSAGE_BYE, "the broker ran out of memory");
-            peer_gone(s, p, "the broker ran out of memory");
+            peer_gone(s, p, PARTING_FOR_GOOD, "the broker ran out of memory");
         }
     }
 }
@@ -357,6 +394,7 @@ void
 peers_tick(struct scheduler *s)
 {
     drop_silent(s);
+    clients_tick(s);
     if (s->dooming)
         drop_doomed(s);
     beat(s);
@@ -372,6 +410,10 @@ peers_deadline(const struct scheduler *s)
 
     if (s->dooming)
         return s->now;
+    if (!TAILQ_EMPTY(&s->away)) {
+        at = TAILQ_FIRST(&s->away)->away_until;
+        deadline = at < deadline ? at : deadline;
+    }
     if (heard != NULL) {
         at = heard->heard + s->stopped + (int64_t)s->config.lost_ms * 1000;
         deadline = at < deadline ? at : deadline;

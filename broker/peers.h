@@ -14,12 +14,18 @@ int peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t 
                const struct message_hello *m);
 /* It sent something: it lives. */
 void peer_heard(struct scheduler *s, struct peer *p);
+
+enum parting {
+    PARTING_FOR_GOOD, /* it said so, or is not to come back */
+    PARTING_BROKEN,   /* its connection ended: it died, or will be back at once */
+    PARTING_SILENT    /* it may be cut off, and go on */
+};
 /* Forget it, and with a worker the clients in its executors: a worker's tasks run elsewhere, `why`
- * tells the clients of those that cannot; a client's are cancelled. */
-void peer_gone(struct scheduler *s, struct peer *p, const char *why);
+ * tells the clients of those that cannot; a client's are cancelled, unless it may come back. */
+void peer_gone(struct scheduler *s, struct peer *p, enum parting how, const char *why);
 
 /* A message to it, to be put out by the caller. NULL: ENOMEM, and the next tick lets go of the
- * peer, since it would miss something. */
+ * peer, since it would miss something. Or there is no peer: that of a client that is away. */
 struct outgoing *peer_say(struct scheduler *s, struct peer *p, enum message_type type);
 /* The last message to somebody who is not known (any more): REFUSED or BYE. */
 void peer_last_words(struct scheduler *s, uint32_t id, uint32_t number, enum message_type type,

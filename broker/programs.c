@@ -268,18 +268,14 @@ answer_none(struct scheduler *s, struct worker *w, const char *digest, uint64_t 
     outbox_put(&s->outbox, o);
 }
 
-/* Ask the next client that has it. False if there is none. */
 static bool
-ask(struct scheduler *s, struct part *part)
+say_wanted(struct scheduler *s, const struct part *part)
 {
-    struct client *c = content_source(s, part->key.digest, part->asked);
-    struct outgoing *o;
+    struct outgoing *o = peer_say(s, part->asked->peer, MESSAGE_PROGRAM_WANTED);
     struct blob *digest;
 
-    if (c == NULL || part->tries++ >= TRIES_MAX ||
-        (o = peer_say(s, c->peer, MESSAGE_PROGRAM_WANTED)) == NULL)
+    if (o == NULL)
         return false;
-    part->asked = c;
     digest = sentence("%s", part->key.digest);
     outgoing_keep(o, digest);
     o->m.program_wanted =
@@ -287,6 +283,29 @@ ask(struct scheduler *s, struct part *part)
     blob_unref(digest);
     outbox_put(&s->outbox, o);
     return true;
+}
+
+/* Ask the next client that has it; one that is away, when it is back. False if there is none. */
+static bool
+ask(struct scheduler *s, struct part *part)
+{
+    struct client *c = content_source(s, part->key.digest, part->asked);
+
+    if (c == NULL || part->tries++ >= TRIES_MAX)
+        return false;
+    part->asked = c;
+    return c->peer == NULL || say_wanted(s, part);
+}
+
+void
+programs_client_back(struct scheduler *s, struct client *c)
+{
+    struct part *part;
+
+    TAILQ_FOREACH (part, &s->relay->asked, link) {
+        if (part->asked == c)
+            (void)say_wanted(s, part);
+    }
 }
 
 /* Nobody has it: those that wait are told, and it is forgotten. */

@@ -23,6 +23,7 @@ void program_failed_message(struct scheduler *s, struct worker *w,
  * such. */
 const struct failing *program_why(const struct job *j);
 
+void programs_client_back(struct scheduler *s, struct client *c); /* it was away: ask it again */
 void programs_forget_client(struct scheduler *s, struct client *c);
 void programs_forget_worker(struct scheduler *s, struct worker *w);
 

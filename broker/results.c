@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include "acks.h"
 #include "carried.h"
 #include "clients.h"
 #include "endings.h"
@@ -75,7 +76,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
 {
     const struct message_results *m = a->m;
     struct job *j = a->chunk->job;
-    struct outgoing *o = peer_say(s, j->client->peer, MESSAGE_RESULTS);
+    struct outgoing *o = client_say(s, j->client, MESSAGE_RESULTS);
     int64_t since = a->lease != NULL ? a->lease->since : s->now;
     struct columns part;
 
@@ -84,7 +85,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
     part = columns_part(&m->columns, from, count, at);
     if (copy_sides(o, &part) != 0) {
         outbox_drop(&s->outbox, o);
-        j->client->peer->doomed = s->dooming = true;
+        client_spoil(s, j->client);
         return;
     }
     outgoing_keep(o, part.data);
@@ -101,6 +102,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
         .columns = part};
     job_announce_unless(s, j, count);
     client_deliver(s, j->client, o, part.length + (uint64_t)count * TASK_COST);
+    s->delivered = o;
 }
 
 static void
@@ -293,7 +295,7 @@ late_results(struct scheduler *s, struct worker *w, const struct message_results
 }
 
 static int
-results(struct scheduler *s, struct worker *w, const struct message_results *m)
+take_results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
     struct lease *l = lease_of(s, w, m->lease);
     struct arrival a = {.worker = w, .lease = l, .m = m};
@@ -323,6 +325,22 @@ results(struct scheduler *s, struct worker *w, const struct message_results *m)
     queue_update(s, j);
     deadline_update(s, j);
     (void)job_finish(s, j);
+    return 0;
+}
+
+/* The worker keeps them until the last part of them is with its client, or with nobody. */
+static int
+results(struct scheduler *s, struct worker *w, const struct message_results *m)
+{
+    s->delivered = NULL;
+    if (take_results(s, w, m) != 0)
+        return -1;
+    if (s->delivered == NULL) {
+        ack(s, w->number, m->serial);
+        return 0;
+    }
+    s->delivered->worker = w->number;
+    s->delivered->serial = m->serial;
     return 0;
 }
 

@@ -107,8 +107,15 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
         release(s, w);
         return NULL;
     }
+    HASH_ADD_BYHASHVALUE(hh, s->workers_by_number, number, sizeof(w->number),
+                         hash_number(w->number), w);
+    if (w->hh.tbl == NULL) {
+        release(s, w);
+        return NULL;
+    }
     HASH_ADD_KEYPTR(by_name, s->workers_by_name, words(w->name), strlen(words(w->name)), w);
     if (w->by_name.tbl == NULL) {
+        HASH_DELETE(hh, s->workers_by_number, w);
         release(s, w);
         return NULL;
     }
@@ -174,6 +181,7 @@ worker_free_lost(struct scheduler *s, struct worker *w, const char *why)
     while (!LIST_EMPTY(&w->knows))
         knowledge_free(s, LIST_FIRST(&w->knows));
     HASH_DELETE(by_name, s->workers_by_name, w);
+    HASH_DELETE(hh, s->workers_by_number, w);
     TAILQ_REMOVE(&s->workers, w, link);
     release(s, w);
     notices_recheck(s);

@@ -57,6 +57,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     TAILQ_INIT(&s->by_heard);
     TAILQ_INIT(&s->by_beat);
     TAILQ_INIT(&s->clients);
+    TAILQ_INIT(&s->away);
     TAILQ_INIT(&s->carried);
     TAILQ_INIT(&s->orphans);
     TAILQ_INIT(&s->workers);
@@ -86,12 +87,14 @@ scheduler_free(struct scheduler *s)
 
     if (s == NULL)
         return;
+    while (!TAILQ_EMPTY(&s->away))
+        client_free(s, TAILQ_FIRST(&s->away));
     HASH_ITER (hh, s->peers, p, next) {
         if (p->client != NULL)
-            peer_gone(s, p, "");
+            peer_gone(s, p, PARTING_FOR_GOOD, "");
     }
     HASH_ITER (hh, s->peers, p, next) {
-        peer_gone(s, p, "");
+        peer_gone(s, p, PARTING_FOR_GOOD, "");
     }
     functions_free(s);
     contents_free(s);
@@ -149,7 +152,7 @@ known_input(struct scheduler *s, struct peer *p, const struct message *m)
     case MESSAGE_BYE:
         if (p->client != NULL)
             p->client->left = true;
-        peer_gone(s, p, "it said goodbye");
+        peer_gone(s, p, PARTING_FOR_GOOD, "it said goodbye");
         return 0;
     case MESSAGE_STATUS_WANTED:
         want_status(s, p, &m->status_wanted);
@@ -170,7 +173,7 @@ cut(struct scheduler *s, struct peer *p)
 {
     s->cut++;
     peer_last_words(s, p->id, p->number, MESSAGE_REFUSED, s->why);
-    peer_gone(s, p, "it broke the protocol");
+    peer_gone(s, p, PARTING_FOR_GOOD, "it broke the protocol");
 }
 
 /* A message of a client in an executor, which its worker passed on without looking at it: what is
@@ -235,7 +238,7 @@ scheduler_gone(struct scheduler *s, uint32_t peer, int64_t now)
     if ((p = peer_find(s, peer, 0)) == NULL)
         return;
     s->lost += p->worker != NULL && !p->worker->draining;
-    peer_gone(s, p, "its connection ended");
+    peer_gone(s, p, PARTING_BROKEN, "its connection ended");
 }
 
 void

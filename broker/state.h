@@ -30,7 +30,10 @@
 #define NOTICE_US 2000000 /* how long a task waits before its client is told why */
 #define GRID_US 100000    /* least time between two GRID messages */
 #define ANNOUNCE_US 1000  /* how long ACCEPTED may wait for results that say as much */
-#define BUCKETS 32        /* of powers of two */
+#define BROKEN_US 1000000 /* for a client whose connection broke to come back */
+#define AWAY_MOST 4096    /* clients that are away at once */
+#define KEEP_MOST_MS (10 * 60 * 1000)
+#define BUCKETS 32 /* of powers of two */
 #define FUNCTIONS_KEPT 4096
 #define JOBS_MAX (1u << 20)  /* open jobs of one client */
 #define SLOTS_MAX (1u << 16) /* of one worker */
@@ -126,6 +129,8 @@ struct job {
     uint64_t parked;          /* of the leased ones */
     uint64_t done, failed, cancelled;
     bool ended;          /* JOB_END came */
+    bool again;          /* JOB came again, from a client that came back, ... */
+    uint64_t told;       /* ... and what it did not tell again below this is not wanted any more */
     bool queued;         /* in queue->jobs */
     bool announce;       /* in s->announce: an ACCEPTED is due */
     int64_t announce_at; /* at the latest */
@@ -183,17 +188,24 @@ struct peer {
 };
 
 struct client {
-    struct peer *peer;
+    struct peer *peer;         /* NULL: it is away */
+    struct blob *name;         /* the peer's */
+    uint8_t session[16];       /* likewise */
+    int64_t keep_us;           /* how long it may be away after it fell silent */
+    int64_t away_until;        /* CLOCK_NEVER: it is not */
+    bool telling;              /* it came back, and has not told everything anew yet */
     struct worker *carrier;    /* it is in an executor of this one; NULL */
     uint64_t window;           /* bytes of results that may be unacknowledged */
     uint64_t sent, taken;      /* bytes of results since the session began */
     uint64_t bytes;            /* of inputs that have not ended */
     uint64_t parked;           /* of these, of tasks that are parked */
     uint64_t grant;            /* added to the window of inputs: the most that was parked */
-    struct outgoing_list held; /* results over the window */
+    struct outgoing_list held; /* results over the window, or for one that is away */
     uint64_t held_bytes;
-    bool paused;   /* its queues are out of their demands */
-    uint64_t turn; /* when it was served last */
+    struct outgoing_list unread; /* put out, and not TAKEN: they may have to go out again */
+    uint64_t read;               /* bytes of those that left this list */
+    bool paused;                 /* its queues are out of their demands */
+    uint64_t turn;               /* when it was served last */
     unsigned njobs;
     struct job_list jobs;
     struct job *jobs_by_id;
@@ -203,6 +215,7 @@ struct client {
     bool left;                   /* it said goodbye */
     bool vanished;               /* it goes without */
     TAILQ_ENTRY(client) link;
+    TAILQ_ENTRY(client) of_away;    /* s->away, while it is */
     TAILQ_ENTRY(client) of_carried; /* s->carried, if it has a carrier */
 };
 
@@ -216,8 +229,13 @@ struct knowledge { /* this worker was sent this job */
     UT_hash_handle hh;
 };
 
+#define ACK_RANGES 16
+
 struct worker {
-    uint64_t number;
+    uint64_t number;               /* never used again: first, the key of the hash */
+    uint64_t acks[2 * ACK_RANGES]; /* RESULTS that it may forget, and was not told of: ranges */
+    unsigned nacks;                /* of these */
+    unsigned nacked;               /* RESULTS in them */
     struct peer *peer;
     struct offer *offer;
     struct blob *name, *host, *machine, *labels, *names;
@@ -251,6 +269,7 @@ struct worker {
     TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
     TAILQ_ENTRY(worker) of_place, of_load;
     UT_hash_handle by_name;
+    UT_hash_handle hh; /* s->workers_by_number */
 };
 
 #define PLACE_NONE (-1)  /* can be given nothing now */
@@ -352,10 +371,12 @@ struct scheduler {
     struct peer *peers, *peers_by_session;
     struct peer_list by_heard, by_beat;
     struct client_list clients;
+    struct client_list away;    /* the one that is given up next first */
     struct client_list carried; /* those in executors; the next to be told of idle slots first */
     struct worker_list workers;
-    struct worker *workers_by_name;
+    struct worker *workers_by_name, *workers_by_number;
     uint64_t nworkers, nclients, slots;
+    uint64_t naway;    /* not counted in nclients */
     uint64_t ncarried; /* not counted in nclients */
     uint64_t nfree;    /* workers with free slots */
     uint64_t idle;     /* slots without a lease */
@@ -385,6 +406,7 @@ struct scheduler {
     size_t ndeadlines, deadlines_room;
 
     struct outbox outbox;
+    struct outgoing *delivered; /* the last part of the RESULTS at hand that went to its client */
     struct relay *relay;
     struct range_list unused_ranges;
     struct lease_list unused_leases;

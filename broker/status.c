@@ -31,7 +31,7 @@ fill_job(const struct job *j, struct job_row *row)
 {
     *row = (struct job_row){
         .job = j->number,
-        .client = words(j->client->peer->name),
+        .client = words(j->client->name),
         .function = j->spec->function,
         .name = j->spec->name,
         .priority = j->spec->priority,
@@ -112,6 +112,7 @@ status_fill(struct scheduler *s, const struct message_status_wanted *wanted,
         .workers_lost = s->lost,
         .peers_cut = s->cut,
         .bytes_held = s->bytes,
+        .clients_away = (uint32_t)s->naway,
     };
     /* One more than is told: the row that turns out not to fit. */
     if (s->worker_rows == NULL)

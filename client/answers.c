@@ -208,11 +208,23 @@ note_for(struct core *core, uint64_t job, uint64_t index)
     return chunk_note(c, (uint32_t)offset, true);
 }
 
+/* Another broker shall hear of it, should this one die. */
+static void
+mark_running(const struct core *core, uint64_t job, uint64_t index)
+{
+    const struct job *j = core_find(core, job);
+    struct chunk *c = j == NULL ? NULL : job_chunk(j, index);
+
+    if (c != NULL && c->first <= index && !(c->state[index - c->first] & STATE_OUTCOME))
+        c->state[index - c->first] |= STATE_RUNNING;
+}
+
 static void
 input_running(struct core *core, const struct message_running *m)
 {
     struct note *n = note_for(core, m->job, m->index);
 
+    mark_running(core, m->job, m->index);
     if (n == NULL)
         return;
     n->running = true;
@@ -269,12 +281,14 @@ unsend(struct core *core, struct chunk *c)
 }
 
 static void
-input_welcome(struct core *core, const struct message_welcome *m)
+input_welcome(struct core *core, const struct message_welcome *m, int64_t now)
 {
     struct job *j, *next;
     struct cancel *x;
 
     core->welcome = true;
+    core->tell_end = core->greeted;
+    core->greeted = true;
     core->instance = m->instance;
     core->window = m->window;
     core->grant = 0;
@@ -282,6 +296,7 @@ input_welcome(struct core *core, const struct message_welcome *m)
     core->slots = m->slots;
     core->under_way = 0;
     core->received = core->taken = 0;
+    core->taken_at = now;
     core->news = true;
     core->wants_output = true;
     core_shares_welcome(core);
@@ -294,6 +309,8 @@ input_welcome(struct core *core, const struct message_welcome *m)
         struct chunk *c;
 
         j->refs++;
+        if (j->cursor > j->before)
+            j->before = j->cursor;
         j->announced = j->end_sent = false;
         j->accepted = j->unsettled = j->cursor = 0;
         while ((c = job_chunk(j, index)) != NULL) {
@@ -301,6 +318,10 @@ input_welcome(struct core *core, const struct message_welcome *m)
             unsend(core, c);
         }
         core_look_at(core, j);
+        if (j->before > 0 && !j->is_again) {
+            j->is_again = true;
+            TAILQ_INSERT_TAIL(&core->again, j, again);
+        }
         core_release(core, j);
     }
 }
@@ -333,10 +354,9 @@ input_accepted(struct core *core, const struct message_range *m)
 int
 core_input(struct core *core, const struct message *m, int64_t now)
 {
-    (void)now;
     switch (m->type) {
     case MESSAGE_WELCOME:
-        input_welcome(core, &m->welcome);
+        input_welcome(core, &m->welcome, now);
         return 0;
     case MESSAGE_GRID:
         input_grid(core, &m->grid);
@@ -351,7 +371,10 @@ core_input(struct core *core, const struct message *m, int64_t now)
             m->results.columns.length + (uint64_t)m->results.columns.count * TASK_COST;
         return 0;
     case MESSAGE_ENDED:
-        return input_ended(core, &m->ended);
+        if (input_ended(core, &m->ended) != 0)
+            return -1;
+        core->received += TASK_COST;
+        return 0;
     case MESSAGE_RUNNING:
         input_running(core, &m->running);
         return 0;

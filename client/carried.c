@@ -17,6 +17,8 @@ enum { CLIENT = 1 }; /* any number: there is one */
 #define SAY_AGAIN_US 60000000
 
 static bool greeted;
+static bool named;
+static uint8_t session[16];   /* the same for each conversation: jobs keep their numbers */
 static char said[LIMIT_TEXT]; /* the last notice, and when */
 static int64_t said_at;
 
@@ -45,7 +47,9 @@ carried_open(struct nest *n)
     if (greeted)
         return;
     greeted = true;
-    (void)!getrandom(m.hello.session, sizeof(m.hello.session), 0);
+    if (!named)
+        named = getrandom(session, sizeof(session), 0) == sizeof(session);
+    memcpy(m.hello.session, session, sizeof(session));
     say(&m);
 }
 

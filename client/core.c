@@ -11,7 +11,8 @@
 /* A stream of single tasks is sent in small chunks while few of them are under way: that keeps the
  * grid busy; beyond that, chunks are filled first: that keeps it fast. */
 enum { FEW_UNDER_WAY = 2048 };
-enum { TAKEN_STEP = 1 << 20 }; /* bytes of results between two TAKEN */
+enum { TAKEN_STEP = 1 << 20 }; /* bytes of results between two TAKEN ... */
+enum { TAKEN_US = 1000000 };   /* ... or, if there are some, so much time */
 
 struct intern {
     UT_hash_handle hh;
@@ -49,6 +50,7 @@ core_new(void)
         return NULL;
     TAILQ_INIT(&core->ready);
     TAILQ_INIT(&core->due);
+    TAILQ_INIT(&core->again);
     TAILQ_INIT(&core->cancels);
     TAILQ_INIT(&core->shares);
     TAILQ_INIT(&core->woken);
@@ -127,9 +129,18 @@ forget_chunk(struct core *core, struct chunk *c)
 }
 
 static void
+told_again(struct core *core, struct job *j)
+{
+    if (j->is_again)
+        TAILQ_REMOVE(&core->again, j, again);
+    j->is_again = false;
+}
+
+static void
 free_job(struct core *core, struct job *j)
 {
     not_ready(core, j);
+    told_again(core, j);
     if (j->deadline != CLOCK_NEVER)
         TAILQ_REMOVE(&core->due, j, due);
     core_shares_leave(core, j);
@@ -426,15 +437,36 @@ fit_window(const struct core *core, const struct chunk *c, uint32_t count, size_
     return n;
 }
 
+/* Tasks from c->sent on that go into one message: those that a broker knew before apart from the
+ * others, and of these, those that ran. */
+static uint32_t
+alike(const struct chunk *c)
+{
+    uint64_t before = c->job->before;
+    uint32_t end = c->count, i = c->sent;
+    uint8_t running = c->state[i] & STATE_RUNNING;
+    bool again = c->first + i < before;
+
+    if (again && before < c->first + end)
+        end = (uint32_t)(before - c->first);
+    while (i < end && !(c->state[i] & STATE_OUTCOME) &&
+           (!again || (c->state[i] & STATE_RUNNING) == running))
+        i++;
+    return i - c->sent;
+}
+
 static void
 send_inputs(struct core *core, struct chunk *c, uint32_t n, size_t bytes, struct message *m)
 {
     struct job *j = c->job;
+    bool again = c->first + c->sent < j->before;
 
     *m = (struct message){
         .type = MESSAGE_INPUTS,
         .inputs = {.job = j->number,
                    .first = c->first + c->sent,
+                   .again = again,
+                   .running = again && (c->state[c->sent] & STATE_RUNNING) != 0,
                    .columns = {.count = n,
                                .size = c->sizes == NULL ? c->size : 0,
                                .sizes = c->sizes == NULL ? NULL : c->sizes + c->sent,
@@ -468,7 +500,7 @@ output_job(struct core *core, struct job *j, struct message *m, int64_t now)
 {
     while (j->cursor < j->total) {
         struct chunk *c = job_chunk(j, j->cursor);
-        uint32_t n = 0;
+        uint32_t n;
         size_t bytes;
 
         if (c == NULL) {
@@ -485,9 +517,7 @@ output_job(struct core *core, struct job *j, struct message *m, int64_t now)
             announce(core, j, m, now);
             return SENDING_MESSAGE;
         }
-        while (c->sent + n < c->count && !(c->state[c->sent + n] & STATE_OUTCOME))
-            n++;
-        if ((n = fit_window(core, c, n, &bytes)) == 0)
+        if ((n = fit_window(core, c, alike(c), &bytes)) == 0)
             return SENDING_BLOCKED;
         send_inputs(core, c, n, bytes, m);
         return SENDING_MESSAGE;
@@ -502,10 +532,45 @@ output_job(struct core *core, struct job *j, struct message *m, int64_t now)
     return SENDING_MESSAGE;
 }
 
+/* What a broker knew before goes first: it fits into its window, and the broker need not wait for
+ * long until it knows what it need not keep. */
+static enum sending
+output_again(struct core *core, struct message *m, int64_t now)
+{
+    enum sending sending;
+    struct job *j;
+
+    while ((j = TAILQ_FIRST(&core->again)) != NULL) {
+        if (j->cursor < j->before && (sending = output_job(core, j, m, now)) != SENDING_NOTHING)
+            return sending;
+        told_again(core, j);
+    }
+    if (!core->tell_end)
+        return SENDING_NOTHING;
+    core->tell_end = false;
+    *m = (struct message){.type = MESSAGE_TOLD};
+    return SENDING_MESSAGE;
+}
+
+static bool
+takes_due(const struct core *core, int64_t now)
+{
+    uint64_t untold = core->received - core->taken;
+
+    return untold >= TAKEN_STEP || (untold > 0 && now >= core->taken_at + TAKEN_US);
+}
+
+int64_t
+core_taken_deadline(const struct core *core)
+{
+    return core->welcome && core->received > core->taken ? core->taken_at + TAKEN_US : CLOCK_NEVER;
+}
+
 bool
 core_output(struct core *core, struct message *m, int64_t now)
 {
     struct cancel *x = TAILQ_FIRST(&core->cancels);
+    enum sending sending;
     struct job *j;
 
     core->wants_output = false;
@@ -521,14 +586,16 @@ core_output(struct core *core, struct message *m, int64_t now)
     }
     if (core_shares_output(core, m))
         return true;
-    if (core->received - core->taken >= TAKEN_STEP) {
+    if (takes_due(core, now)) {
         core->taken = core->received;
+        core->taken_at = now;
         *m = (struct message){.type = MESSAGE_TAKEN, .taken = {.bytes = core->taken}};
         return true;
     }
+    if ((sending = output_again(core, m, now)) != SENDING_NOTHING)
+        return sending == SENDING_MESSAGE;
     while ((j = TAILQ_FIRST(&core->ready)) != NULL) {
-        enum sending sending = output_job(core, j, m, now);
-
+        sending = output_job(core, j, m, now);
         if (sending != SENDING_NOTHING)
             return sending == SENDING_MESSAGE;
         not_ready(core, j);

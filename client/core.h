@@ -54,6 +54,10 @@ struct core {
     uint64_t last_job;
     struct job_list ready; /* have something to send; larger priority first */
     struct job_list due;   /* have a deadline; earliest first */
+    struct job_list
+        again;     /* have tasks that a broker knew before, and that this one is to be told */
+    bool tell_end; /* and then, that this was all */
+    bool greeted;  /* there was a WELCOME before */
     struct cancel_list cancels;
     struct share_list shares;
     bool shares_changed; /* there may be something to tell about them */
@@ -61,7 +65,8 @@ struct core {
     uint64_t unended;   /* tasks */
     uint64_t under_way; /* bytes of tasks at the broker, TASK_COST each included */
     uint64_t received;  /* bytes of results */
-    uint64_t taken;     /* of these, told to the broker */
+    uint64_t taken;     /* of these, told to the broker, ... */
+    int64_t taken_at;   /* ... the last time at */
     uint64_t order;     /* of segments */
     uint64_t failed;    /* tasks that did not end well */
     uint64_t late;      /* results of tasks that had ended */
@@ -124,6 +129,7 @@ bool core_output(struct core *core, struct message *m, int64_t now);
 void core_tick(struct core *core, int64_t now);
 struct blob *core_deadline_text(const struct job *j); /* NULL: ENOMEM */
 int64_t core_deadline(const struct core *core);
+int64_t core_taken_deadline(const struct core *core); /* when core_output() has to say TAKEN */
 /* The connection is gone: there is nothing to send until the next WELCOME. */
 void core_gone(struct core *core);
 

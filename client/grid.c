@@ -49,6 +49,15 @@ struct grid {
 /* ---- the broker comes and goes ----------------------------------------------------------------
  */
 
+/* Futures are kept for as long, and the broker has its own limit. */
+static uint64_t
+keep_ms(const struct grid *g)
+{
+    int lost = g->session->config.lost_timeout;
+
+    return lost < 0 ? INT32_MAX : (uint64_t)lost;
+}
+
 static void
 say_hello(struct grid *g, int64_t now)
 {
@@ -59,7 +68,8 @@ say_hello(struct grid *g, int64_t now)
                                   .name = g->session->program.name,
                                   .host = g->host,
                                   .pid = (uint64_t)getpid(),
-                                  .window = WINDOW_RESULT}};
+                                  .window = WINDOW_RESULT,
+                                  .keep_ms = keep_ms(g)}};
 
     memcpy(m.hello.session, g->id, sizeof(g->id));
     g->hello = now;
@@ -365,6 +375,7 @@ deadline_of(const struct grid *g)
     if (g->gone != CLOCK_NEVER && s->config.lost_timeout >= 0 && !s->lost)
         deadline = earlier(deadline, g->gone + (int64_t)s->config.lost_timeout * 1000);
     deadline = earlier(deadline, core_deadline(s->core));
+    deadline = earlier(deadline, core_taken_deadline(s->core));
     session_unlock(s);
     return deadline;
 }

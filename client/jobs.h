@@ -53,7 +53,8 @@ struct note { /* what is known about a task under way; of singles only */
     UT_hash_handle hh;
 };
 
-enum { STATE_OUTCOME = 0x0f, STATE_SETTLED = 0x80 }; /* 1 + outcome, 0: not ended */
+/* 1 + outcome, 0: not ended. The broker is done with it. It was said to run. */
+enum { STATE_OUTCOME = 0x0f, STATE_RUNNING = 0x40, STATE_SETTLED = 0x80 };
 
 struct chunk {
     struct job *job;
@@ -93,6 +94,8 @@ struct job {
     uint64_t ended, failed;
     uint64_t unsettled;
     uint64_t cursor; /* tasks below were sent, or never will be */
+    uint64_t before; /* tasks below were so on a connection before this one */
+    bool is_again;   /* in core->again */
     bool closed;     /* no more inputs come */
     bool announced, end_sent;
     bool expired; /* its deadline has passed */
@@ -110,6 +113,7 @@ struct job {
     struct share **shares; /* constants that its tasks may ask for; let go when all have ended */
     uint32_t nshares;
     TAILQ_ENTRY(job) ready;
+    TAILQ_ENTRY(job) again;
     TAILQ_ENTRY(job) due; /* in core->due if it has a deadline */
     UT_hash_handle hh;
 };

@@ -41,6 +41,10 @@ struct encoder {
         Ladle__V1__ProgramFailed program_failed;
         Ladle__V1__StatusWanted status_wanted;
         Ladle__V1__Status status;
+        Ladle__V1__Told told;
+        Ladle__V1__Ack ack;
+        Ladle__V1__Held held;
+        Ladle__V1__Adopted adopted;
     } body;
     Ladle__V1__Columns columns;
     Ladle__V1__Program program;

@@ -155,6 +155,8 @@ decode_hello(struct decoder *d, const Ladle__V1__Hello *in, struct message_hello
     m->names = (const char *const *)in->names;
     m->nnames = (uint32_t)in->n_names;
     m->tasks = in->tasks;
+    m->keep_ms = in->keep_ms;
+    m->instance = in->instance;
     for (size_t i = 0; i < in->n_names && d->fault == NULL; i++)
         name(d, in->names[i]);
 }
@@ -269,6 +271,8 @@ decode_inputs(struct decoder *d, const Ladle__V1__Inputs *in, struct message_inp
 {
     m->job = identifier(d, in->job);
     m->first = in->first;
+    m->again = in->again;
+    m->running = in->running;
     columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
     range(d, m->first, m->columns.count);
 }
@@ -323,6 +327,7 @@ decode_results(struct decoder *d, const Ladle__V1__Results *in, struct message_r
     m->worker = name(d, in->worker);
     m->run_us = in->run_us;
     m->wait_us = in->wait_us;
+    m->serial = in->serial;
     columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
     range(d, m->first, m->columns.count);
 }
@@ -459,6 +464,8 @@ decode_status(struct decoder *d, const Ladle__V1__Status *in, struct message_sta
         .workers_lost = in->workers_lost,
         .peers_cut = in->peers_cut,
         .bytes_held = in->bytes_held,
+        .clients_away = in->clients_away,
+        .leases_adopted = in->leases_adopted,
     };
     decode_rows(d, in, m);
 }
@@ -469,6 +476,41 @@ decode_range(struct decoder *d, uint64_t job, uint64_t first, uint64_t count,
 {
     *m = (struct message_range){.job = identifier(d, job), .first = first, .count = count};
     range(d, first, count);
+}
+
+static void
+decode_ack(struct decoder *d, const Ladle__V1__Ack *in, struct message_ack *m)
+{
+    if (in->n_serials % 2 != 0 || in->n_serials > LIMIT_RUNS)
+        fault(d, "a wrong number of serials");
+    m->serials = in->serials;
+    m->count = (uint32_t)in->n_serials;
+}
+
+/* In order, and none empty: each task is in one run at most. */
+static void
+decode_held(struct decoder *d, const Ladle__V1__Held *in, struct message_held *m)
+{
+    uint64_t end = 0;
+
+    if (in->attempt == 0)
+        fault(d, "attempts are counted from 1");
+    if (in->n_runs == 0 || in->n_runs % 2 != 0 || in->n_runs > LIMIT_RUNS)
+        fault(d, "a wrong number of runs");
+    for (size_t i = 0; i + 1 < in->n_runs && d->fault == NULL; i += 2) {
+        if (in->runs[i] < end || in->runs[i + 1] == 0 || in->runs[i + 1] > LIMIT_ITEMS)
+            fault(d, "runs that are not in order, or empty");
+        end = (uint64_t)in->runs[i] + in->runs[i + 1];
+    }
+    m->lease = identifier(d, in->lease);
+    m->job = identifier(d, in->job);
+    m->first = in->first;
+    m->attempt = in->attempt;
+    m->cpus = in->cpus;
+    m->parked = in->parked;
+    m->runs = in->runs;
+    m->nruns = (uint32_t)in->n_runs;
+    range(d, m->first, end);
 }
 
 /* The short ones. */
@@ -540,6 +582,10 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->status_wanted.first_worker = top->status_wanted->first_worker;
         m->status_wanted.first_job = top->status_wanted->first_job;
         break;
+    case MESSAGE_ADOPTED:
+        m->adopted.lease = identifier(d, top->adopted->lease);
+        m->adopted.wanted = top->adopted->wanted;
+        break;
     default: /* a beat has nothing in it */
         break;
     }
@@ -557,7 +603,8 @@ type_of(const Ladle__V1__Message *top)
         BODY(WELCOME),      BODY(REFUSED),        BODY(BYE),           BODY(CANCEL),
         BODY(NOTICE),       BODY(GRID),           BODY(DRAINING),      BODY(PROGRAM_WANTED),
         BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
-        BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),
+        BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),       BODY(TOLD),
+        BODY(ACK),          BODY(HELD),           BODY(ADOPTED),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;
@@ -614,6 +661,12 @@ decode_body(struct decoder *d, const Ladle__V1__Message *top, struct message *m)
         break;
     case MESSAGE_STATUS:
         decode_status(d, top->status, &m->status);
+        break;
+    case MESSAGE_ACK:
+        decode_ack(d, top->ack, &m->ack);
+        break;
+    case MESSAGE_HELD:
+        decode_held(d, top->held, &m->held);
         break;
     default:
         decode_small(d, top, m);

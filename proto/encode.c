@@ -110,6 +110,8 @@ encode_hello(struct encoder *e, const struct message_hello *m)
     out->names = names;
     out->n_names = m->nnames;
     out->tasks = m->tasks;
+    out->keep_ms = m->keep_ms;
+    out->instance = m->instance;
 }
 
 static void
@@ -203,6 +205,8 @@ encode_inputs(struct encoder *e, const struct message_inputs *m)
     out->job = m->job;
     out->first = m->first;
     out->columns = columns(e, &m->columns);
+    out->again = m->again;
+    out->running = m->running;
 }
 
 static void
@@ -293,6 +297,7 @@ encode_results(struct encoder *e, const struct message_results *m)
     out->run_us = m->run_us;
     out->wait_us = m->wait_us;
     out->columns = columns(e, &m->columns);
+    out->serial = m->serial;
 }
 
 static void
@@ -446,6 +451,24 @@ encode_status(struct encoder *e, const struct message_status *m)
     out->bytes_held = m->bytes_held;
     encode_worker_rows(e, m, out);
     encode_job_rows(e, m, out);
+    out->clients_away = m->clients_away;
+    out->leases_adopted = m->leases_adopted;
+}
+
+static void
+encode_held(struct encoder *e, const struct message_held *m)
+{
+    Ladle__V1__Held *out = OPEN(e, held, held, HELD);
+
+    assert(m->nruns % 2 == 0 && m->nruns <= LIMIT_RUNS);
+    out->lease = m->lease;
+    out->job = m->job;
+    out->first = m->first;
+    out->attempt = m->attempt;
+    out->cpus = m->cpus;
+    out->parked = m->parked;
+    out->runs = borrow(m->runs);
+    out->n_runs = m->nruns;
 }
 
 /* The short ones. */
@@ -506,6 +529,17 @@ encode_small(struct encoder *e, const struct message *m)
         OPEN(e, status_wanted, status_wanted, STATUS_WANTED);
         e->body.status_wanted.first_worker = m->status_wanted.first_worker;
         e->body.status_wanted.first_job = m->status_wanted.first_job;
+        break;
+    case MESSAGE_TOLD:
+        OPEN(e, told, told, TOLD);
+        break;
+    case MESSAGE_ACK:
+        OPEN(e, ack, ack, ACK)->serials = borrow(m->ack.serials);
+        e->body.ack.n_serials = m->ack.count;
+        break;
+    case MESSAGE_ADOPTED:
+        OPEN(e, adopted, adopted, ADOPTED)->lease = m->adopted.lease;
+        e->body.adopted.wanted = m->adopted.wanted;
         break;
     default:
         assert(!"no message of this type can be encoded");
@@ -571,6 +605,9 @@ encode_body(struct encoder *e, const struct message *m)
         break;
     case MESSAGE_STATUS:
         encode_status(e, &m->status);
+        break;
+    case MESSAGE_HELD:
+        encode_held(e, &m->held);
         break;
     default:
         encode_small(e, m);

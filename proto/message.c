@@ -158,6 +158,10 @@ message_name(enum message_type type)
         [MESSAGE_PROGRAM_FAILED] = "program_failed",
         [MESSAGE_STATUS_WANTED] = "status_wanted",
         [MESSAGE_STATUS] = "status",
+        [MESSAGE_TOLD] = "told",
+        [MESSAGE_ACK] = "ack",
+        [MESSAGE_HELD] = "held",
+        [MESSAGE_ADOPTED] = "adopted",
     };
 
     return (unsigned)type < MESSAGE_LIMIT ? names[type] : "unknown";

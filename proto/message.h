@@ -146,6 +146,12 @@ enum message_type {
     /* operators, and clients */
     MESSAGE_STATUS_WANTED,
     MESSAGE_STATUS,
+
+    /* after a reconnection */
+    MESSAGE_TOLD,    /* client, worker -> broker: that was all there was to be told anew */
+    MESSAGE_ACK,     /* broker -> worker: these RESULTS need not be kept any longer */
+    MESSAGE_HELD,    /* worker -> broker: what it still has of a lease */
+    MESSAGE_ADOPTED, /* the answer */
     MESSAGE_LIMIT
 };
 
@@ -166,7 +172,9 @@ struct message_hello {
     /* worker: names of installed programs (--program); executor: functions of the program */
     const char *const *names;
     uint32_t nnames;
-    uint32_t tasks; /* executor: to be replaced after so many; 0: never */
+    uint32_t tasks;    /* executor: to be replaced after so many; 0: never */
+    uint64_t keep_ms;  /* client: its jobs go on for so long when it falls silent */
+    uint64_t instance; /* worker: of the broker before; 0 */
 };
 
 struct message_welcome {
@@ -188,6 +196,8 @@ struct message_inputs {
     uint64_t job;
     uint64_t first;
     struct columns columns;
+    bool again;   /* told to a broker before */
+    bool running; /* and known to run */
 };
 
 struct message_job_end {
@@ -202,7 +212,7 @@ struct message_range { /* CANCEL, ACCEPTED */
 };
 
 struct message_taken {
-    uint64_t bytes; /* since the session began */
+    uint64_t bytes; /* of RESULTS and ENDED since the WELCOME, TASK_COST for each task or ENDED */
 };
 
 struct message_ended {
@@ -267,6 +277,7 @@ struct message_results {
     uint64_t run_us;    /* running time of these tasks together */
     uint64_t wait_us;   /* towards a client: from acceptance to dispatch, of the first */
     struct columns columns;
+    uint64_t serial; /* towards the broker: to be acknowledged; 0: not */
 };
 
 struct message_running {
@@ -357,6 +368,29 @@ struct message_status {
     uint32_t nworker_rows;
     const struct job_row *job_rows;
     uint32_t njob_rows;
+    uint32_t clients_away;
+    uint64_t leases_adopted;
+};
+
+struct message_ack {
+    const uint64_t *serials; /* first, last, first, last ... */
+    uint32_t count;          /* of numbers: even */
+};
+
+struct message_held {
+    uint64_t lease;
+    uint64_t job;
+    uint64_t first; /* what the runs count from */
+    uint32_t attempt;
+    uint32_t cpus; /* slots that it takes now; 0: all is done, or waits */
+    bool parked;
+    const uint32_t *runs; /* offset, count, offset, count ... in order, and apart */
+    uint32_t nruns;       /* of numbers: even */
+};
+
+struct message_adopted {
+    uint64_t lease;
+    bool wanted;
 };
 
 struct message {
@@ -391,6 +425,9 @@ struct message {
         struct message_program_failed program_failed;
         struct message_status_wanted status_wanted;
         struct message_status status;
+        struct message_ack ack;
+        struct message_held held;
+        struct message_adopted adopted;
     };
 };
 

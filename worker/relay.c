@@ -50,6 +50,7 @@ relay_up(struct runner *r, struct executor *e, const struct message *from)
     case MESSAGE_SHARE:
     case MESSAGE_UNSHARE:
     case MESSAGE_PROGRAM_PART:
+    case MESSAGE_TOLD:
         break;
     default:
         return; /* no client says that */

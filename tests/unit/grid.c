@@ -108,17 +108,35 @@ grid_forget(struct grid *g)
 }
 
 static void
-hello(struct grid *g, uint32_t peer, struct message_hello *hello)
+hello_as(struct grid *g, uint32_t peer, uint32_t session, struct message_hello *hello)
 {
     struct message m = {.type = MESSAGE_HELLO};
 
     hello->protocol = LADLE_PROTOCOL;
     hello->software = "test";
-    hello->session[0] = (uint8_t)peer;
+    hello->session[0] = (uint8_t)session;
     hello->session[1] = 1;
-    hello->session[2] = (uint8_t)(peer >> 8);
+    hello->session[2] = (uint8_t)(session >> 8);
     m.hello = *hello;
     assert_int_equal(grid_say(g, peer, &m), 0);
+}
+
+static void
+hello(struct grid *g, uint32_t peer, struct message_hello *hello)
+{
+    hello_as(g, peer, peer, hello);
+}
+
+void
+grid_client_kept(struct grid *g, uint32_t peer, uint32_t session, uint64_t keep_ms)
+{
+    hello_as(g, peer, session,
+             &(struct message_hello){.role = ROLE_CLIENT,
+                                     .name = "program",
+                                     .host = "here",
+                                     .machine = "",
+                                     .labels = "",
+                                     .keep_ms = keep_ms});
 }
 
 void
@@ -191,17 +209,45 @@ numbers(uint64_t first, uint32_t count)
     return b;
 }
 
-void
-grid_inputs(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count)
+static void
+inputs(struct grid *g, uint32_t peer, struct message_inputs of, uint32_t count)
 {
-    struct message m = {.type = MESSAGE_INPUTS, .inputs = {.job = job, .first = first}};
+    struct message m = {.type = MESSAGE_INPUTS, .inputs = of};
 
     m.inputs.columns = (struct columns){.count = count,
                                         .size = sizeof(uint64_t),
-                                        .data = numbers(first, count),
+                                        .data = numbers(m.inputs.first, count),
                                         .length = count * sizeof(uint64_t)};
     assert_int_equal(grid_say(g, peer, &m), 0);
     blob_unref(m.inputs.columns.data);
+}
+
+void
+grid_taken(struct grid *g, uint32_t peer, uint64_t bytes)
+{
+    assert_int_equal(
+        grid_say(g, peer, &(struct message){.type = MESSAGE_TAKEN, .taken = {.bytes = bytes}}), 0);
+}
+
+void
+grid_told(struct grid *g, uint32_t peer)
+{
+    assert_int_equal(grid_say(g, peer, &(struct message){.type = MESSAGE_TOLD}), 0);
+}
+
+void
+grid_inputs(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count)
+{
+    inputs(g, peer, (struct message_inputs){.job = job, .first = first}, count);
+}
+
+void
+grid_inputs_again(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count,
+                  bool running)
+{
+    inputs(g, peer,
+           (struct message_inputs){.job = job, .first = first, .again = true, .running = running},
+           count);
 }
 
 void

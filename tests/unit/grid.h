@@ -39,6 +39,8 @@ const char *grid_tape(struct grid *g);
 void grid_forget(struct grid *g); /* what came out so far is not of interest */
 
 void grid_client(struct grid *g, uint32_t peer);
+/* One that may be silent for so long; the session is that of peer `session`. */
+void grid_client_kept(struct grid *g, uint32_t peer, uint32_t session, uint64_t keep_ms);
 void grid_worker(struct grid *g, uint32_t peer, const char *name, uint32_t slots);
 void grid_worker_with(struct grid *g, uint32_t peer, const char *name, uint32_t slots,
                       const char *machine, const char *labels);
@@ -47,6 +49,11 @@ void grid_job(struct grid *g, uint32_t peer, uint64_t job, const struct spec *sp
 struct spec grid_spec(void); /* function "square" of program "d", 2 retries */
 void grid_inputs(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count);
 void grid_end(struct grid *g, uint32_t peer, uint64_t job, uint64_t total);
+void grid_taken(struct grid *g, uint32_t peer, uint64_t bytes);
+/* Tasks that were told before, on another connection. */
+void grid_inputs_again(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count,
+                       bool running);
+void grid_told(struct grid *g, uint32_t peer);
 void grid_cancel(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint64_t count);
 /* `outcomes` is a digit per task, or NULL: all are DONE. */
 int grid_results(struct grid *g, uint32_t peer, uint64_t lease, uint64_t job, uint64_t first,

@@ -49,7 +49,10 @@ static const struct spec spec = {
     .nshared = 2,
 };
 
-enum { COUNT = 37 };
+static const uint64_t serials[] = {1, 1, 3, 1ull << 40};
+static const uint32_t runs[] = {0, 2, 5, 1};
+
+enum { COUNT = 41 };
 static struct message all[COUNT];
 static struct blob *data;
 static unsigned made;
@@ -101,6 +104,8 @@ add_peers(void)
         .names = names,
         .nnames = 3,
         .tasks = 99,
+        .keep_ms = 60000,
+        .instance = 0xfedcba9876543210,
     };
     add(MESSAGE_BEAT);
     add(MESSAGE_BYE)->text = "done\nfor today";
@@ -113,7 +118,8 @@ add_peers(void)
     all[made - 1].client = 7;
     add(MESSAGE_STATUS_WANTED)->status_wanted = (struct message_status_wanted){256, 512};
     add(MESSAGE_STATUS)->status = (struct message_status){
-        "ladle 0.1.0", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, worker_rows, 2, job_rows, 2};
+        "ladle 0.1.0", 1, 2,        3, 4,  5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+        worker_rows,   2, job_rows, 2, 15, 16};
 }
 
 static void
@@ -123,8 +129,8 @@ add_jobs(void)
 
     memcpy(&mine, &spec, sizeof(mine));
     add(MESSAGE_JOB)->job = (struct message_job){7, &mine};
-    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal()};
-    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven()};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal(), true, true};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven(), false, false};
     add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
     add(MESSAGE_CANCEL)->range = (struct message_range){7, 1, UINT64_MAX - 1};
     add(MESSAGE_SHARE)->share = (struct message_share){DIGEST, 1ull << 29};
@@ -152,11 +158,15 @@ add_work(void)
     add(MESSAGE_REVOKE)->revoke = (struct message_revoke){11, 3};
     add(MESSAGE_RETURNED)->returned = (struct message_returned){11, 1003, 2, RETURNED_PROGRAM};
     add(MESSAGE_RESULTS)->results =
-        (struct message_results){7, 11, 1000, 2, "node1", 55, 66, results};
-    add(MESSAGE_RESULTS)->results = (struct message_results){7, 12, 1, 1, "n", 5, 6, equal()};
+        (struct message_results){7, 11, 1000, 2, "node1", 55, 66, results, 1ull << 40};
+    add(MESSAGE_RESULTS)->results = (struct message_results){7, 12, 1, 1, "n", 5, 6, equal(), 0};
     add(MESSAGE_RUNNING)->running = (struct message_running){7, 11, 1001, 2, "node1"};
     add(MESSAGE_PROGRESS)->progress = (struct message_progress){7, 11, 1001, 30, 100};
     add(MESSAGE_PARTIAL)->partial = (struct message_partial){7, 11, 1002, one()};
+    add(MESSAGE_TOLD);
+    add(MESSAGE_ACK)->ack = (struct message_ack){serials, 4};
+    add(MESSAGE_HELD)->held = (struct message_held){11, 7, 1000, 2, 1, true, runs, 4};
+    add(MESSAGE_ADOPTED)->adopted = (struct message_adopted){11, true};
     add(MESSAGE_OUTPUT)->output = (struct message_output){7, "node1", 2, one()};
 }
 
@@ -228,6 +238,8 @@ hello_differs(const struct message_hello *a, const struct message_hello *b)
     STRING(labels);
     NUMBER(nnames);
     NUMBER(tasks);
+    NUMBER(keep_ms);
+    NUMBER(instance);
     for (uint32_t i = 0; i < a->nnames; i++)
         STRING(names[i]);
     return memcmp(a->session, b->session, sizeof(a->session)) != 0 ? "session" : NULL;
@@ -343,6 +355,8 @@ status_differs(const struct message_status *a, const struct message_status *b)
     NUMBER(workers_lost);
     NUMBER(peers_cut);
     NUMBER(bytes_held);
+    NUMBER(clients_away);
+    NUMBER(leases_adopted);
     NUMBER(nworker_rows);
     NUMBER(njob_rows);
     for (uint32_t i = 0; i < a->nworker_rows && d == NULL; i++)
@@ -380,6 +394,7 @@ work_differs(const struct message *a, const struct message *b)
         STRING(results.worker);
         NUMBER(results.run_us);
         NUMBER(results.wait_us);
+        NUMBER(results.serial);
         break;
     case MESSAGE_RUNNING:
         NUMBER(running.job);
@@ -425,6 +440,8 @@ rest_differs(const struct message *a, const struct message *b)
     case MESSAGE_INPUTS:
         NUMBER(inputs.job);
         NUMBER(inputs.first);
+        NUMBER(inputs.again);
+        NUMBER(inputs.running);
         break;
     case MESSAGE_JOB_END:
         NUMBER(job_end.job);
@@ -487,6 +504,28 @@ rest_differs(const struct message *a, const struct message *b)
     case MESSAGE_STATUS_WANTED:
         NUMBER(status_wanted.first_worker);
         NUMBER(status_wanted.first_job);
+        break;
+    case MESSAGE_TOLD:
+        break;
+    case MESSAGE_ACK:
+        NUMBER(ack.count);
+        return memcmp(a->ack.serials, b->ack.serials, a->ack.count * sizeof(*a->ack.serials)) != 0
+                   ? "serials"
+                   : NULL;
+    case MESSAGE_HELD:
+        NUMBER(held.lease);
+        NUMBER(held.job);
+        NUMBER(held.first);
+        NUMBER(held.attempt);
+        NUMBER(held.cpus);
+        NUMBER(held.parked);
+        NUMBER(held.nruns);
+        return memcmp(a->held.runs, b->held.runs, a->held.nruns * sizeof(*a->held.runs)) != 0
+                   ? "runs"
+                   : NULL;
+    case MESSAGE_ADOPTED:
+        NUMBER(adopted.lease);
+        NUMBER(adopted.wanted);
         break;
     default:
         return work_differs(a, b);

@@ -25,6 +25,8 @@ outcomes(const struct columns *c, char *text, size_t size)
 static void
 describe_work(const struct message *m, char *at, size_t size)
 {
+    int length = 0;
+
     switch (m->type) {
     case MESSAGE_JOB:
         snprintf(at, size, " %" PRIu64 " %s", m->job.job, m->job.spec->function);
@@ -43,6 +45,23 @@ describe_work(const struct message *m, char *at, size_t size)
     case MESSAGE_RETURNED:
         snprintf(at, size, " %" PRIu64 " %" PRIu64 "+%u why=%d", m->returned.lease,
                  m->returned.first, m->returned.count, (int)m->returned.why);
+        break;
+    case MESSAGE_ACK:
+        for (uint32_t i = 0; i + 1 < m->ack.count && length < (int)size; i += 2)
+            length += snprintf(at + length, size - (size_t)length, " %" PRIu64 "-%" PRIu64,
+                               m->ack.serials[i], m->ack.serials[i + 1]);
+        break;
+    case MESSAGE_HELD:
+        length =
+            snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " attempt=%u cpus=%u%s", m->held.lease,
+                     m->held.job, m->held.attempt, m->held.cpus, m->held.parked ? " parked" : "");
+        for (uint32_t i = 0; i + 1 < m->held.nruns && length < (int)size; i += 2)
+            length += snprintf(at + length, size - (size_t)length, " %" PRIu64 "+%u",
+                               m->held.first + m->held.runs[i], m->held.runs[i + 1]);
+        break;
+    case MESSAGE_ADOPTED:
+        snprintf(at, size, " %" PRIu64 " %s", m->adopted.lease,
+                 m->adopted.wanted ? "wanted" : "unwanted");
         break;
     case MESSAGE_PARKED:
         snprintf(at, size, " %" PRIu64 " %s", m->parked.lease, m->parked.parked ? "yes" : "no");

@@ -59,8 +59,9 @@ tell(struct session *t, const struct message *m)
         snprintf(line, sizeof(line), "job %" PRIu64 " %s", m->job.job, m->job.spec->function);
         break;
     case MESSAGE_INPUTS:
-        snprintf(line, sizeof(line), "inputs %" PRIu64 " [%" PRIu64 "+%u] %zu bytes", m->inputs.job,
-                 m->inputs.first, m->inputs.columns.count, m->inputs.columns.length);
+        snprintf(line, sizeof(line), "inputs %" PRIu64 " [%" PRIu64 "+%u] %zu bytes%s%s",
+                 m->inputs.job, m->inputs.first, m->inputs.columns.count, m->inputs.columns.length,
+                 m->inputs.again ? " again" : "", m->inputs.running ? " running" : "");
         break;
     case MESSAGE_JOB_END:
         snprintf(line, sizeof(line), "end %" PRIu64 " of %" PRIu64, m->job_end.job,
@@ -72,6 +73,9 @@ tell(struct session *t, const struct message *m)
         break;
     case MESSAGE_TAKEN:
         snprintf(line, sizeof(line), "taken %" PRIu64, m->taken.bytes);
+        break;
+    case MESSAGE_TOLD:
+        snprintf(line, sizeof(line), "told");
         break;
     default:
         snprintf(line, sizeof(line), "%s", message_name(m->type));
@@ -234,7 +238,7 @@ nothing_is_said_before_the_welcome(void **state_p)
     append(t, singles(t, "f"), "a");
     assert_output(t, "");
     welcome(t, 1, WINDOW_CLIENT);
-    assert_output(t, "job 1 f\ninputs 1 [0+1] 1 bytes\n");
+    assert_output(t, "told\njob 1 f\ninputs 1 [0+1] 1 bytes\n");
 }
 
 static void
@@ -269,7 +273,7 @@ the_window_is_kept(void **state_p)
 
     welcome(t, 1, 100 * (8 + TASK_COST));
     map(t, 250, 8);
-    assert_output(t, "job 1 map\ninputs 1 [0+100] 800 bytes\n");
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+100] 800 bytes\n");
     assert_int_equal(t->core->under_way, 100 * (8 + TASK_COST));
     results(t, 1, 0, 10, 1, NULL, NULL, bytes);
     assert_output(t, ""); /* no crumbs */
@@ -286,7 +290,7 @@ one_task_over_the_window_goes_alone(void **state_p)
 
     welcome(t, 1, 1000);
     map(t, 2, 4000);
-    assert_output(t, "job 1 map\ninputs 1 [0+1] 4000 bytes\n");
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+1] 4000 bytes\n");
     results(t, 1, 0, 1, 1, NULL, NULL, "r");
     assert_output(t, "inputs 1 [1+1] 4000 bytes\nend 1 of 2\n");
 }
@@ -299,7 +303,7 @@ the_window_grows_with_what_waits(void **state_p)
 
     welcome(t, 1, 1000);
     map(t, 4, 900);
-    assert_output(t, "job 1 map\ninputs 1 [0+1] 900 bytes\n");
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+1] 900 bytes\n");
     grid.grid.grant = 900;
     input(t, &grid);
     assert_output(t, "");
@@ -311,7 +315,7 @@ the_window_grows_with_what_waits(void **state_p)
     ended(t, 1, 0, 1, OUTCOME_LOST);
     assert_output(t, "inputs 1 [2+1] 900 bytes\n");
     welcome(t, 1, 1000); /* a conversation of its own */
-    assert_output(t, "job 1 map\ninputs 1 [1+1] 900 bytes\n");
+    assert_output(t, "job 1 map\ninputs 1 [1+1] 900 bytes again\n");
 }
 
 static void
@@ -321,7 +325,7 @@ what_waits_leaves_the_rest_of_the_window(void **state_p)
 
     welcome(t, 1, 1000);
     map(t, 40, 8);
-    assert_output(t, "job 1 map\ninputs 1 [0+13] 104 bytes\n");
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+13] 104 bytes\n");
     input(t, &(struct message){.type = MESSAGE_GRID, .grid = {.grant = 400}});
     assert_output(t, "inputs 1 [13+6] 48 bytes\n");
 }
@@ -333,7 +337,7 @@ when_all_wait_one_over_the_window_goes_too(void **state_p)
 
     welcome(t, 1, 1000);
     map(t, 3, 4000);
-    assert_output(t, "job 1 map\ninputs 1 [0+1] 4000 bytes\n");
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+1] 4000 bytes\n");
     input(t, &(struct message){.type = MESSAGE_GRID, .grid = {.grant = 4064}});
     assert_output(t, "inputs 1 [1+1] 4000 bytes\n");
 }
@@ -581,12 +585,69 @@ what_has_not_ended_is_sent_again(void **state_p)
     core_gone(t->core);
     assert_output(t, "");
     welcome(t, 2, WINDOW_CLIENT);
-    assert_output(t, "job 1 map\ninputs 1 [0+1] 8 bytes\ninputs 1 [3+2] 16 bytes\nend 1 of 6\n");
+    assert_output(t, "job 1 map\ninputs 1 [0+1] 8 bytes again\ninputs 1 [3+2] 16 bytes again\n"
+                     "end 1 of 6\ntold\n");
     results(t, 1, 0, 6, 1, NULL, NULL, "uvwxyz");
     assert_string_equal(item(j, 0), "u");
     assert_string_equal(item(j, 1), "a");
     assert_string_equal(item(j, 5), "c");
     assert_int_equal(j->ended, 6);
+}
+
+static void
+what_ran_and_what_is_new_is_sent_apart(void **state_p)
+{
+    struct session *t = *state_p;
+    struct job *other;
+
+    map(t, 5, 8);
+    output(t);
+    input(t, &(struct message){.type = MESSAGE_RUNNING,
+                               .running = {.job = 1, .index = 2, .attempt = 1, .worker = "w"}});
+    core_gone(t->core);
+    other = singles(t, "g");
+    append(t, other, "x");
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+2] 16 bytes again\n"
+                     "inputs 1 [2+1] 8 bytes again running\ninputs 1 [3+2] 16 bytes again\n"
+                     "told\njob 2 g\ninputs 2 [0+1] 1 bytes\nend 1 of 5\n");
+}
+
+/* Other jobs have a larger priority now, but do not fill the window before it. */
+static void
+what_was_there_before_is_sent_first(void **state_p)
+{
+    struct session *t = *state_p;
+    struct spec s = spec("high");
+    struct job *high;
+
+    map(t, 2, 8);
+    output(t);
+    core_gone(t->core);
+    s.priority = 5;
+    high = core_job(t->core, &s, t->now);
+    append(t, high, "x");
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+2] 16 bytes again\ntold\n"
+                     "job 2 high\ninputs 2 [0+1] 1 bytes\nend 1 of 2\n");
+}
+
+static void
+results_that_are_few_are_acknowledged_in_time(void **state_p)
+{
+    struct session *t = *state_p;
+
+    map(t, 3, 8);
+    output(t);
+    t->now += 10000000;
+    results(t, 1, 0, 1, 1, NULL, NULL, "a");
+    assert_output(t, "taken 65\n");
+    results(t, 1, 1, 1, 1, NULL, NULL, "b");
+    assert_output(t, "");
+    assert_int_equal(core_taken_deadline(t->core), t->now + 1000000);
+    t->now += 1000000;
+    assert_output(t, "taken 130\n");
+    assert_int_equal(core_taken_deadline(t->core), CLOCK_NEVER);
 }
 
 static void
@@ -598,7 +659,7 @@ what_has_ended_is_not_mentioned_again(void **state_p)
     output(t);
     results(t, 1, 0, 2, 1, NULL, NULL, "ab");
     welcome(t, 2, WINDOW_CLIENT);
-    assert_output(t, "");
+    assert_output(t, "told\n");
 }
 
 static void
@@ -611,7 +672,7 @@ cancelled_while_the_broker_was_away_is_not_sent_again(void **state_p)
     core_gone(t->core);
     core_cancel(t->core, j, 0, 2);
     welcome(t, 1, WINDOW_CLIENT);
-    assert_output(t, "job 1 map\ninputs 1 [2+1] 8 bytes\nend 1 of 3\n");
+    assert_output(t, "job 1 map\ninputs 1 [2+1] 8 bytes again\ntold\nend 1 of 3\n");
 }
 
 static void
@@ -624,7 +685,7 @@ a_dropped_job_is_gone_with_its_broker(void **state_p)
     core_drop(t->core, j);
     welcome(t, 2, WINDOW_CLIENT);
     assert_null(core_find(t->core, 1));
-    assert_output(t, "");
+    assert_output(t, "told\n");
 }
 
 static void
@@ -682,6 +743,7 @@ a_deadline_is_shorter_when_it_is_told_again(void **state_p)
     assert_true(core_output(t->core, &m, t->now));
     assert_int_equal(m.job.spec->deadline_ms, 1000);
     welcome(t, 2, WINDOW_CLIENT);
+    assert_true(core_output(t->core, &m, t->now + 400000) && m.type == MESSAGE_TOLD);
     assert_true(core_output(t->core, &m, t->now + 400000));
     assert_int_equal(m.job.spec->deadline_ms, 600);
 }
@@ -897,6 +959,9 @@ main(void)
         TEST(a_dropped_job_goes_once_the_broker_is_done_with_it),
         TEST(results_for_a_forgotten_job_are_dropped),
         TEST(what_has_not_ended_is_sent_again),
+        TEST(what_ran_and_what_is_new_is_sent_apart),
+        TEST(what_was_there_before_is_sent_first),
+        TEST(results_that_are_few_are_acknowledged_in_time),
         TEST(what_has_ended_is_not_mentioned_again),
         TEST(cancelled_while_the_broker_was_away_is_not_sent_again),
         TEST(a_dropped_job_is_gone_with_its_broker),

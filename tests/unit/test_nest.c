@@ -590,6 +590,7 @@ what_is_out_is_told_to_the_next_broker(void **state)
     assert_false(nest_gone(&f->nest));
     welcome(f, 4);
     j = map(f, 0, 10, &plain);
+    expect(f, MESSAGE_TOLD);
     job = expect_export(f, 1, 9);
     answer(f, job, 0, 4);
     assert_true(nest_gone(&f->nest));
@@ -597,6 +598,7 @@ what_is_out_is_told_to_the_next_broker(void **state)
     welcome(f, 4);
     assert_int_equal(expect(f, MESSAGE_JOB).job.job, job);
     assert_int_equal(expect(f, MESSAGE_INPUTS).inputs.first, 4);
+    expect(f, MESSAGE_TOLD);
     expect(f, MESSAGE_JOB_END);
     answer(f, job, 4, 5);
     assert_int_equal(j->ended, 9);
