@@ -29,15 +29,16 @@ struct owners {
 };
 
 static void
-own_ranges(const struct job *j, struct owners *o, uint64_t *ready)
+own_ranges(const struct range_list *ranges, struct owners *o, uint64_t *ready)
 {
     const struct chunk *c = o->chunk;
     const struct range *r;
 
-    TAILQ_FOREACH (r, &j->ranges, link) {
+    TAILQ_FOREACH (r, ranges, link) {
         if (r->chunk != c)
             continue;
         REQUIRE(r->count > 0 && r->offset + r->count <= c->count);
+        REQUIRE((r->until > 0) == (ranges == &c->job->aside));
         REQUIRE(r->at == chunk_length(c, 0, r->offset));
         REQUIRE(r->attempt >= 1 && r->attempt - 1 >= r->losses && r->losses <= LOSSES_MAX);
         for (uint32_t i = r->offset; i < r->offset + r->count; i++) {
@@ -78,8 +79,8 @@ own_leases(const struct job *j, struct owners *o, uint64_t *leased, uint64_t *pa
 }
 
 static uint64_t
-check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_t *leased,
-            uint64_t *parked)
+check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_t *aside,
+            uint64_t *leased, uint64_t *parked)
 {
     struct owners o = {.chunk = c, .count = calloc(c->count + 1, 1)};
     uint64_t cost = 0;
@@ -88,7 +89,8 @@ check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_
     REQUIRE(c->job == j && c->count <= c->room && c->refs > 0);
     REQUIRE(c->left == chunk_live(c, 0, c->count));
     REQUIRE(c->left > 0 || c == j->open);
-    own_ranges(j, &o, ready);
+    own_ranges(&j->ranges, &o, ready);
+    own_ranges(&j->aside, &o, aside);
     own_leases(j, &o, leased, parked);
     for (uint32_t i = 0; i < c->count; i++) {
         bool live = chunk_live_from(c, i, i + 1) == i;
@@ -104,7 +106,7 @@ check_chunk(const struct job *j, const struct chunk *c, uint64_t *ready, uint64_
 static uint64_t
 check_job(const struct scheduler *s, const struct job *j)
 {
-    uint64_t ready = 0, leased = 0, parked = 0, cost = 0, next = 0;
+    uint64_t ready = 0, aside = 0, leased = 0, parked = 0, cost = 0, next = 0;
     size_t gone = 0;
 
     for (size_t i = j->chunks_at; i < j->chunks_end; i++) {
@@ -116,11 +118,12 @@ check_job(const struct scheduler *s, const struct job *j)
         if (c == NULL)
             continue;
         REQUIRE(c->first == j->chunks[i].first && c->first + c->count <= j->next);
-        cost += check_chunk(j, c, &ready, &leased, &parked);
+        cost += check_chunk(j, c, &ready, &aside, &leased, &parked);
     }
     REQUIRE(gone == j->chunks_gone);
     REQUIRE(ready == j->ready && leased == j->leased && parked == j->parked);
-    REQUIRE(!j->ended || ready + leased > 0);
+    REQUIRE(aside == j->naside);
+    REQUIRE(!j->ended || ready + aside + leased > 0);
     REQUIRE(j->queued == (ready > 0) && j->queue->key.demand == j->demand);
     REQUIRE((j->heap > 0) == (j->deadline != CLOCK_NEVER));
     REQUIRE(j->heap == 0 || s->deadlines[j->heap - 1] == j);
@@ -225,7 +228,9 @@ check_worker(const struct scheduler *s, const struct worker *w)
     bool found = false;
 
     TAILQ_FOREACH (l, &w->leases, link) {
-        REQUIRE(l->worker == w && lease_find((struct scheduler *)(uintptr_t)s, l->id) == l);
+        const struct lease *known = lease_find((struct scheduler *)(uintptr_t)s, l->id);
+
+        REQUIRE(l->worker == w && (known == l || (l->split && known->worker == w)));
         REQUIRE(demand_fits(l->chunk->job->demand, w->offer) ||
                 l->chunk->job->program->failing > 0);
         nleases++;
@@ -236,12 +241,13 @@ check_worker(const struct scheduler *s, const struct worker *w)
         bytes += l->bytes;
         tasks += l->left;
         busy += l->cpus;
-        if (l->waited)
+        if (l->waited || l->adopted)
             continue;
         /* What goes on after a wait may be too much together; what was handed over is not. */
         fresh += l->bytes;
         items += l->given;
     }
+    busy += w->claimed;
     REQUIRE(bytes == w->bytes && tasks == w->tasks && busy == w->busy && nleases == w->nleases);
     REQUIRE(parked == w->parked);
     REQUIRE(fresh <= w->window || items == 1);

@@ -2,6 +2,7 @@
 
 #include "acks.h"
 #include "carried.h"
+#include "claims.h"
 #include "contents.h"
 #include "endings.h"
 #include "jobs.h"
@@ -72,7 +73,7 @@ abandon(struct scheduler *s, struct job *j)
 {
     struct chunk *c;
 
-    s->cancelled += j->ready + j->leased;
+    s->cancelled += j->ready + j->naside + j->leased;
     if (j->leased > 0)
         stop_at_workers(s, j);
     for (size_t i = j->chunks_at; i < j->chunks_end; i++) {
@@ -439,6 +440,7 @@ inputs(struct scheduler *s, struct client *c, const struct message_inputs *from)
         return 0;
     }
     j->told = j->next;
+    claims_look_at(s, j, false);
     notices_job_ready(s, j);
     return 0;
 }
@@ -454,6 +456,7 @@ job_end(struct scheduler *s, struct client *c, const struct message_job_end *m)
         return broke(s, "a job that ends before its tasks");
     left_out(s, j, j->next);
     j->ended = true;
+    claims_look_at(s, j, true);
     (void)job_finish(s, j);
     return 0;
 }
@@ -464,8 +467,11 @@ told(struct scheduler *s, struct client *c)
 {
     struct job *j, *next;
 
-    for (j = TAILQ_FIRST(&c->jobs); j != NULL && c->telling; j = next) {
+    for (j = TAILQ_FIRST(&c->jobs); j != NULL; j = next) {
         next = TAILQ_NEXT(j, of_client);
+        claims_look_at(s, j, true);
+        if (!c->telling)
+            continue;
         if (!j->again) {
             j->again = j->ended = true;
             j->told = 0;

@@ -1,5 +1,6 @@
 #include "jobs.h"
 
+#include "aside.h"
 #include "carried.h"
 #include "contents.h"
 #include "deadlines.h"
@@ -37,6 +38,7 @@ range_new(struct scheduler *s, struct chunk *c)
 void
 range_free(struct scheduler *s, struct range *r)
 {
+    assert(r->why == NULL && r->where == NULL);
     chunk_unref(r->chunk);
     r->chunk = NULL;
     TAILQ_INSERT_HEAD(&s->unused_ranges, r, link);
@@ -83,6 +85,18 @@ job_requeue(struct scheduler *s, struct chunk *c, const struct range *as)
     if (!demand_able(j->demand)) /* its program failed on the last worker meanwhile */
         notices_recheck(s);
     return true;
+}
+
+void
+job_ready_again(struct scheduler *s, struct job *j, struct range *r, uint32_t count)
+{
+    /* From the last one on, as they come back: then the first is the next to go out. */
+    TAILQ_INSERT_HEAD(&j->ranges, r, link);
+    j->ready += count;
+    s->match = true;
+    queue_update(s, j);
+    if (!demand_able(j->demand))
+        notices_recheck(s);
 }
 
 struct range *
@@ -238,16 +252,27 @@ close_open(struct job *j)
         retire(j, c);
 }
 
-/* Put the tasks at the end of the ready ones. */
+/* They had been handed over, by a broker that is no more. */
+static void
+set_aside(struct scheduler *s, struct range *r, int64_t until, bool running)
+{
+    struct blob *why = running ? sentence("the broker was restarted while it ran") : NULL;
+
+    aside_put(s, r, until, why);
+    blob_unref(why);
+}
+
+/* Put the tasks at the end of the ready ones; or aside, if `until` is not 0. */
 static int
 append_range(struct scheduler *s, struct job *j, struct chunk *c, uint32_t offset, size_t at,
-             uint32_t count)
+             uint32_t count, int64_t until, bool running)
 {
     struct range *last = TAILQ_LAST(&j->ranges, range_list), *r;
 
-    if (last != NULL && last->chunk == c && last->offset + last->count == offset &&
+    if (until == 0 && last != NULL && last->chunk == c && last->offset + last->count == offset &&
         last->attempt == 1 && !last->alone) {
         last->count += count;
+        j->ready += count;
         return 0;
     }
     if ((r = range_new(s, c)) == NULL)
@@ -255,7 +280,12 @@ append_range(struct scheduler *s, struct job *j, struct chunk *c, uint32_t offse
     r->offset = offset;
     r->at = at;
     r->count = count;
+    if (until > 0) {
+        set_aside(s, r, until, running);
+        return 0;
+    }
     TAILQ_INSERT_TAIL(&j->ranges, r, link);
+    j->ready += count;
     return 0;
 }
 
@@ -277,7 +307,6 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
     uint64_t cost = in->columns.length + (uint64_t)count * TASK_COST;
 
     j->next = in->first + count;
-    j->ready += count;
     j->client->bytes += cost;
     s->bytes += cost;
     s->accepted += count;
@@ -290,6 +319,7 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
 int
 job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
 {
+    int64_t until = aside_until(s, in);
     struct chunk *c = j->open;
     bool merged = c != NULL && c->first + c->count == in->first &&
                   chunk_mergeable(j, &in->columns) && chunk_append(c, &in->columns);
@@ -297,7 +327,7 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
     if (!merged) {
         if ((c = add_chunk(s, j, in)) == NULL)
             return -1;
-        if (append_range(s, j, c, 0, 0, c->count) != 0) {
+        if (append_range(s, j, c, 0, 0, c->count, until, in->running) != 0) {
             chunk_unref(c);
             return -1;
         }
@@ -305,7 +335,7 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
         close_open(j);
         j->open = c->count < c->room ? c : NULL;
     } else if (append_range(s, j, c, c->count - in->columns.count, c->length - in->columns.length,
-                            in->columns.count) != 0) {
+                            in->columns.count, until, in->running) != 0) {
         c->count -= in->columns.count;
         c->left -= in->columns.count;
         c->length -= in->columns.length;
@@ -327,7 +357,7 @@ announced(struct scheduler *s, struct job *j)
 void
 job_announce_unless(struct scheduler *s, struct job *j, uint32_t count)
 {
-    if (j->announce && !j->client->paused && j->ready + j->leased == count)
+    if (j->announce && !j->client->paused && j->ready + j->naside + j->leased == count)
         announced(s, j);
     else
         job_announce(s, j);
@@ -340,7 +370,7 @@ results_are_near(const struct job *j)
     const struct estimate *e = &j->function->estimate;
 
     return estimate_known(e) &&
-           estimate_each(e) * (double)(j->ready + j->leased) < (double)ANNOUNCE_US;
+           estimate_each(e) * (double)(j->ready + j->naside + j->leased) < (double)ANNOUNCE_US;
 }
 
 void
@@ -404,6 +434,21 @@ add_to_hashes(struct scheduler *s, struct job *j)
     return -1;
 }
 
+/* The same for the same job told to another broker: workers know it by this number. */
+static uint64_t
+lasting_number(struct scheduler *s, const struct client *c, uint64_t id)
+{
+    uint64_t number = id, part;
+
+    for (size_t i = 0; i < sizeof(c->session); i += sizeof(part)) {
+        memcpy(&part, c->session + i, sizeof(part));
+        number = scatter(number ^ part);
+    }
+    while (number == 0 || job_find(s, number) != NULL)
+        number = scatter(number + 1);
+    return number;
+}
+
 struct job *
 job_new(struct scheduler *s, struct client *c, uint64_t id, struct spec *spec)
 {
@@ -411,12 +456,14 @@ job_new(struct scheduler *s, struct client *c, uint64_t id, struct spec *spec)
 
     if (j == NULL)
         return NULL;
-    j->number = s->next_job;
+    j->order = s->next_job;
+    j->number = s->config.lasting ? lasting_number(s, c, id) : s->next_job;
     j->id = id;
     j->client = c;
     j->since = s->now;
     j->deadline = CLOCK_NEVER;
     TAILQ_INIT(&j->ranges);
+    TAILQ_INIT(&j->aside);
     LIST_INIT(&j->knowers);
     j->spec = spec_ref(spec);
     if ((j->function = function_get(s, spec)) == NULL || program_join(s, j) != 0 ||
@@ -470,6 +517,7 @@ job_free(struct scheduler *s, struct job *j)
         TAILQ_REMOVE(&j->ranges, r, link);
         range_free(s, r);
     }
+    aside_free(s, j);
     for (size_t i = j->chunks_at; i < j->chunks_end; i++) {
         if (j->chunks[i].chunk != NULL)
             chunk_unref(j->chunks[i].chunk);
@@ -494,7 +542,7 @@ job_free(struct scheduler *s, struct job *j)
 bool
 job_finish(struct scheduler *s, struct job *j)
 {
-    if (!j->ended || j->ready > 0 || j->leased > 0)
+    if (!j->ended || j->ready > 0 || j->naside > 0 || j->leased > 0)
         return false;
     job_announce(s, j);
     job_free(s, j);

@@ -16,6 +16,9 @@ void job_free(struct scheduler *s, struct job *j); /* whatever is left of it */
 struct job *job_find(struct scheduler *s, uint64_t number);
 struct job *job_of_client(struct client *c, uint64_t id);
 
+/* A range with `count` live tasks that was in no list: they are the next to go out. */
+void job_ready_again(struct scheduler *s, struct job *j, struct range *r, uint32_t count);
+
 /* Tasks that came; they become ready. -1: ENOMEM, and nothing has changed. */
 int job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in);
 /* Some of them again, by a client that came back: it wants to hear that they are here. */

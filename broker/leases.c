@@ -1,5 +1,6 @@
 #include "leases.h"
 
+#include "aside.h"
 #include "endings.h"
 #include "jobs.h"
 #include "queues.h"
@@ -10,7 +11,7 @@
 #include <string.h>
 
 struct lease *
-lease_new(struct scheduler *s, struct worker *w, struct range *r, double each)
+lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, uint64_t id)
 {
     struct lease *l = TAILQ_FIRST(&s->unused_leases);
     struct job *j = r->chunk->job;
@@ -20,13 +21,13 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each)
     else if ((l = malloc(sizeof(*l))) == NULL)
         return NULL;
     memset(l, 0, sizeof(*l));
-    l->id = s->next_lease;
+    l->id = id > 0 ? id : s->next_lease;
     HASH_ADD_BYHASHVALUE(hh, s->leases, id, sizeof(l->id), hash_number(l->id), l);
     if (l->hh.tbl == NULL) {
         free(l);
         return NULL;
     }
-    s->next_lease++;
+    s->next_lease += id == 0;
     l->worker = w;
     l->chunk = r->chunk;
     l->range = r;
@@ -139,11 +140,29 @@ lease_park(struct scheduler *s, struct lease *l, bool parked)
     worker_update(s, l->worker);
 }
 
+/* Of a lease and its siblings one takes the slots. */
+static void
+pass_slots(struct lease *l)
+{
+    struct worker *w = l->worker;
+    struct lease *other;
+
+    TAILQ_FOREACH (other, &w->leases, link) {
+        if (other == l || other->id != l->id)
+            continue;
+        other->cpus = l->cpus;
+        w->busy += other->parked ? 0 : other->cpus;
+        return;
+    }
+}
+
 void
 lease_free(struct scheduler *s, struct lease *l)
 {
     struct worker *w = l->worker;
 
+    if (l->split && l->cpus > 0)
+        pass_slots(l);
     lessen(l, l->left, l->bytes);
     if (!l->parked)
         w->busy -= l->cpus;
@@ -246,55 +265,97 @@ leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, st
         else
             worker_update(s, l->worker);
     }
+    if (rest > 0)
+        rest -= aside_lose(c->job, c, from, to);
     assert(rest <= c->job->ready);
     c->job->ready -= rest;
 }
 
+void
+range_put_aside(struct scheduler *s, struct range *r, const struct loss *loss)
+{
+    aside_put(s, r, loss->until, loss->why);
+    r->where = blob_ref(loss->where);
+    r->holder = loss->holder;
+}
+
 /* Pieces that lie between what was given back before: each becomes a range of its own. */
 static void
-requeue_pieces(struct scheduler *s, struct lease *l, struct range *as)
+lose_pieces(struct scheduler *s, struct lease *l, const struct loss *loss)
 {
-    struct job *j = l->chunk->job;
+    struct range as = *l->range, *r;
+    uint32_t end;
 
-    while (lease_next(l, l->low, l->high, &as->offset, &l->low)) {
-        as->count = l->low - as->offset;
-        as->at = lease_at(l, as->offset);
-        lessen(l, as->count, chunk_cost(l->chunk, as->offset, as->count));
-        if (job_requeue(s, l->chunk, as))
+    while (lease_next(l, l->low, l->high, &as.offset, &end)) {
+        as.count = end - as.offset;
+        as.at = lease_at(l, as.offset);
+        l->low = end;
+        lessen(l, as.count, chunk_cost(l->chunk, as.offset, as.count));
+        if ((r = range_new(s, l->chunk)) != NULL) {
+            *r = as;
+            range_put_aside(s, r, loss);
             continue;
-        j->ready += as->count;
-        end_tasks(s, l->chunk, as->offset, l->low,
+        }
+        l->chunk->job->ready += as.count;
+        end_tasks(s, l->chunk, as.offset, end,
                   &(struct ending){.outcome = OUTCOME_LOST,
-                                   .attempt = as->attempt - 1,
+                                   .attempt = as.attempt,
                                    .text = "the broker had no memory to keep it"});
     }
 }
 
 void
-lease_requeue(struct scheduler *s, struct lease *l)
+lease_lose(struct scheduler *s, struct lease *l, const struct loss *loss)
 {
-    struct range *r = l->range, as = *r;
+    struct range *r = l->range;
     struct chunk *c = chunk_ref(l->chunk);
-    struct job *j = c->job;
 
-    as.attempt++;
-    as.losses++;
-    as.alone = as.alone || as.losses >= LOSSES_SUSPECT;
+    l->low = chunk_live_from(c, l->low, l->high);
     if (l->holes != NULL) {
-        requeue_pieces(s, l, &as);
+        lose_pieces(s, l, loss);
     } else if (l->left > 0) {
         /* The range that it was cut from goes back: nothing to be allocated, nothing can fail. */
         range_skip(r, l->low - r->offset);
         r->count = l->high - l->low;
-        r->attempt = as.attempt;
-        r->losses = as.losses;
-        r->alone = as.alone;
-        TAILQ_INSERT_HEAD(&j->ranges, r, link);
-        j->ready += l->left;
+        range_put_aside(s, r, loss);
         l->range = NULL;
     }
     lease_free(s, l);
-    queue_update(s, j);
     s->match = true;
     chunk_unref(c);
+}
+
+struct lease *
+lease_beside(const struct chunk *c, const struct worker *w, uint64_t id, uint32_t offset)
+{
+    struct lease *l;
+
+    LIST_FOREACH (l, &c->leases, beside) {
+        if (l->id == id && l->worker == w && offset >= l->offset && offset < l->offset + l->given)
+            return l;
+    }
+    return NULL;
+}
+
+struct lease *
+lease_with(const struct job *j, const struct worker *w, uint64_t id, uint64_t index)
+{
+    size_t at = job_chunk_at(j, index);
+    const struct chunk *c = at < j->chunks_end ? j->chunks[at].chunk : NULL;
+
+    if (c == NULL || index < c->first || index - c->first >= c->count)
+        return NULL;
+    return lease_beside(c, w, id, (uint32_t)(index - c->first));
+}
+
+uint32_t
+lease_after(const struct chunk *c, const struct worker *w, uint64_t id, uint32_t from, uint32_t to)
+{
+    const struct lease *l;
+
+    LIST_FOREACH (l, &c->leases, beside) {
+        if (l->id == id && l->worker == w && l->offset > from && l->offset < to)
+            to = l->offset;
+    }
+    return to;
 }

@@ -94,9 +94,8 @@ put_back(struct scheduler *s, struct job *j, struct range *part)
     }
 }
 
-/* The job itself goes before its first slice. */
-static int
-introduce(struct scheduler *s, struct worker *w, struct job *j)
+int
+match_introduce(struct scheduler *s, struct worker *w, struct job *j)
 {
     struct outgoing *o;
 
@@ -138,9 +137,9 @@ lease_first(struct scheduler *s, struct worker *w, struct job *j, uint32_t count
     struct range *r;
     struct lease *l;
 
-    if (introduce(s, w, j) != 0 || (r = cut(s, j, TAILQ_FIRST(&j->ranges), count)) == NULL)
+    if (match_introduce(s, w, j) != 0 || (r = cut(s, j, TAILQ_FIRST(&j->ranges), count)) == NULL)
         return NULL;
-    if ((l = lease_new(s, w, r, worker_each(w, j->function))) == NULL)
+    if ((l = lease_new(s, w, r, worker_each(w, j->function), 0)) == NULL)
         put_back(s, j, r);
     return l;
 }

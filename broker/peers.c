@@ -1,6 +1,7 @@
 #include "peers.h"
 
 #include "acks.h"
+#include "aside.h"
 #include "carried.h"
 #include "clients.h"
 #include "demands.h"
@@ -220,14 +221,14 @@ replace(struct scheduler *s, uint32_t id, uint32_t number, const struct message_
     struct peer *old = peer_find(s, id, number);
 
     if (old != NULL)
-        peer_gone(s, old, PARTING_BROKEN, "its worker started anew");
+        peer_gone(s, old, PARTING_REPLACED, "its worker started anew");
     if (number != 0 || !has_session(m->session))
         return;
     HASH_FIND(by_session, s->peers_by_session, m->session, sizeof(m->session), old);
     if (old == NULL)
         return;
     peer_last_words(s, old->id, 0, MESSAGE_BYE, "your session said hello on another connection");
-    peer_gone(s, old, PARTING_BROKEN, "its worker connected anew");
+    peer_gone(s, old, PARTING_REPLACED, "its worker connected anew");
 }
 
 /* The one that was away, or a new one; NULL: ENOMEM. */
@@ -283,9 +284,12 @@ keep_us(const struct scheduler *s, const struct peer *p, enum parting how)
 
     if (how == PARTING_FOR_GOOD)
         return 0;
-    if (how == PARTING_BROKEN && 2 * silent < 3 * (int64_t)s->config.beat_ms * 1000)
-        return keep < BROKEN_US ? keep : BROKEN_US;
-    return keep;
+    if (how == PARTING_SILENT || 2 * silent >= 3 * (int64_t)s->config.beat_ms * 1000)
+        return keep;
+    if (s->resumed != CLOCK_NEVER &&
+        s->now < s->resumed + RESUME_US) /* it was we who were silent */
+        return keep;
+    return keep < BROKEN_US ? keep : BROKEN_US;
 }
 
 void
@@ -296,7 +300,7 @@ peer_gone(struct scheduler *s, struct peer *p, enum parting how, const char *why
     if (p->client != NULL)
         client_part(s, p->client, keep_us(s, p, how));
     if (p->worker != NULL)
-        worker_free_lost(s, p->worker, why);
+        worker_free_lost(s, p->worker, aside_keep_us(s, how), why);
     peer_free(s, p);
 }
 

@@ -17,6 +17,7 @@ void peer_heard(struct scheduler *s, struct peer *p);
 
 enum parting {
     PARTING_FOR_GOOD, /* it said so, or is not to come back */
+    PARTING_REPLACED, /* it is back, on another connection */
     PARTING_BROKEN,   /* its connection ended: it died, or will be back at once */
     PARTING_SILENT    /* it may be cut off, and go on */
 };

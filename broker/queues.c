@@ -162,7 +162,7 @@ link_nested_job(struct queue *q, struct job *j)
     struct job *other;
 
     TAILQ_FOREACH (other, &q->jobs, of_queue) {
-        if (other->number < j->number)
+        if (other->order < j->order)
             break;
     }
     if (other != NULL)
@@ -180,13 +180,13 @@ link_job(struct queue *q, struct job *j)
         link_nested_job(q, j);
         return;
     }
-    if (other == NULL || other->number < j->number) {
+    if (other == NULL || other->order < j->order) {
         TAILQ_INSERT_TAIL(&q->jobs, j, of_queue);
         return;
     }
     /* One that comes back, after a loss say, is among the oldest. */
     TAILQ_FOREACH (other, &q->jobs, of_queue) {
-        if (other->number > j->number)
+        if (other->order > j->order)
             break;
     }
     TAILQ_INSERT_BEFORE(other, j, of_queue);

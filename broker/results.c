@@ -1,7 +1,9 @@
 #include "results.h"
 
 #include "acks.h"
+#include "aside.h"
 #include "carried.h"
+#include "claims.h"
 #include "clients.h"
 #include "endings.h"
 #include "jobs.h"
@@ -255,9 +257,41 @@ measure(struct scheduler *s, const struct arrival *a)
     estimate_add(&f->estimate, m->run_us, m->columns.count, a->lease->given, s->config.slice_us);
 }
 
-/* Results of a lease that is over may be the first for their tasks all the same. */
+/* It has less now, or nothing. */
 static void
-late_results(struct scheduler *s, struct worker *w, const struct message_results *m)
+rest_of(struct scheduler *s, struct lease *l)
+{
+    l->heard = l->worker->progress = s->now;
+    if (l->left == 0)
+        lease_free(s, l);
+    else
+        worker_update(s, l->worker);
+}
+
+/* Items [from, to) of one chunk, some of which may be in leases of that number. */
+static void
+take_scattered(struct scheduler *s, struct arrival *a, uint32_t from, uint32_t to)
+{
+    while (from < to) {
+        uint32_t offset = a->base + from, end = to;
+        struct lease *l;
+
+        a->lease = l = lease_beside(a->chunk, a->worker, a->m->lease, offset);
+        if (l == NULL)
+            end = lease_after(a->chunk, a->worker, a->m->lease, offset, a->base + to) - a->base;
+        else if (l->offset + l->given - a->base < end)
+            end = l->offset + l->given - a->base;
+        take_items(s, a, from, end);
+        if (l != NULL)
+            rest_of(s, l);
+        from = end;
+    }
+}
+
+/* Results of a lease that is over may be the first for their tasks all the same; of one that was
+ * adopted, they may be of several siblings. */
+static void
+scattered_results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
     struct job *j = job_find(s, m->job);
     uint64_t index = m->first, last = m->first + m->columns.count;
@@ -284,7 +318,7 @@ late_results(struct scheduler *s, struct worker *w, const struct message_results
         end = end < last ? end : last;
         /* Negative if the chunk starts behind the message; the sums come out right. */
         a.base = (uint32_t)(m->first - a.chunk->first);
-        take_items(s, &a, (uint32_t)(index - m->first), (uint32_t)(end - m->first));
+        take_scattered(s, &a, (uint32_t)(index - m->first), (uint32_t)(end - m->first));
         chunk_unref(a.chunk);
         index = end;
     }
@@ -304,8 +338,8 @@ take_results(struct scheduler *s, struct worker *w, const struct message_results
 
     if (m->first > UINT64_MAX - m->columns.count)
         return broke(s, "results of tasks that cannot be");
-    if (l == NULL) {
-        late_results(s, w, m);
+    if (l == NULL || l->split) {
+        scattered_results(s, w, m);
         return 0;
     }
     j = l->chunk->job;
@@ -371,6 +405,32 @@ give_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
     return count;
 }
 
+/* Tasks [first, last) of an adopted lease and its siblings. */
+static uint32_t
+give_back_scattered(struct scheduler *s, struct worker *w, struct job *j, uint64_t id,
+                    uint64_t first, uint64_t last)
+{
+    uint32_t count = 0;
+
+    while (first < last) {
+        struct lease *l = lease_with(j, w, id, first);
+        uint64_t end;
+
+        if (l == NULL) {
+            first++;
+            continue;
+        }
+        end = l->chunk->first + l->offset + l->given;
+        end = end < last ? end : last;
+        count +=
+            give_back(s, l, (uint32_t)(first - l->chunk->first), (uint32_t)(end - l->chunk->first));
+        if (l->left == 0)
+            lease_free(s, l);
+        first = end;
+    }
+    return count;
+}
+
 static int
 returned(struct scheduler *s, struct worker *w, const struct message_returned *m)
 {
@@ -382,14 +442,18 @@ returned(struct scheduler *s, struct worker *w, const struct message_returned *m
     if (l != NULL && m->count > 0) {
         j = l->chunk->job;
         offset = m->first - l->chunk->first;
-        if (m->first < l->chunk->first || offset < l->offset ||
-            offset + m->count > l->offset + l->given)
+        if (!l->split && (m->first < l->chunk->first || offset < l->offset ||
+                          offset + m->count > l->offset + l->given))
             return broke(s, "tasks given back that were not in the slice");
         if (m->why == RETURNED_PROGRAM)
             program_failed(s, w, j->program, "the program cannot start there");
-        count = give_back(s, l, (uint32_t)offset, (uint32_t)offset + m->count);
-        if (l->left == 0)
-            lease_free(s, l);
+        if (l->split) {
+            count = give_back_scattered(s, w, j, m->lease, m->first, m->first + m->count);
+        } else {
+            count = give_back(s, l, (uint32_t)offset, (uint32_t)offset + m->count);
+            if (l->left == 0)
+                lease_free(s, l);
+        }
     }
     revoke_answered(s, w, m->lease, count);
     if (j != NULL)
@@ -401,13 +465,27 @@ returned(struct scheduler *s, struct worker *w, const struct message_returned *m
  */
 
 static void
+park_siblings(struct scheduler *s, const struct lease *l, bool parked)
+{
+    struct lease *other;
+
+    TAILQ_FOREACH (other, &l->worker->leases, link) {
+        if (other->id == l->id)
+            lease_park(s, other, parked);
+    }
+}
+
+static void
 parked(struct scheduler *s, struct worker *w, const struct message_parked *m)
 {
     struct lease *l = lease_of(s, w, m->lease);
 
     if (l == NULL) /* it is over meanwhile */
         return;
-    lease_park(s, l, m->parked);
+    if (l->split)
+        park_siblings(s, l, m->parked);
+    else
+        lease_park(s, l, m->parked);
     if (!m->parked)
         return;
     l->chunk->job->function->nests = true;
@@ -424,6 +502,8 @@ running(struct scheduler *s, const struct worker *w, uint64_t id, uint64_t index
     struct lease *l = lease_of(s, w, id);
     uint32_t offset, begin, end;
 
+    if (l != NULL && l->split)
+        l = lease_with(l->chunk->job, w, id, index);
     if (l == NULL || index < l->chunk->first || index - l->chunk->first >= l->chunk->count)
         return NULL;
     offset = (uint32_t)(index - l->chunk->first);
@@ -519,6 +599,11 @@ worker_input(struct scheduler *s, struct worker *w, const struct message *m)
         return 0;
     case MESSAGE_PROGRAM_FAILED:
         program_failed_message(s, w, &m->program_failed);
+        return 0;
+    case MESSAGE_HELD:
+        return claim(s, w, &m->held);
+    case MESSAGE_TOLD:
+        aside_release(s, worker_holder(w->peer));
         return 0;
     default:
         return broke(s, "a message that is not for workers to send");

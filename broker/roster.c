@@ -1,5 +1,7 @@
 #include "roster.h"
 
+#include "aside.h"
+#include "claims.h"
 #include "contents.h"
 #include "demands.h"
 #include "endings.h"
@@ -94,7 +96,9 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     w->place = PLACE_NONE;
     w->load = -1;
     w->progress = s->now;
+    w->same = m->instance != 0 && m->instance == s->config.instance;
     TAILQ_INIT(&w->leases);
+    TAILQ_INIT(&w->claims);
     LIST_INIT(&w->knows);
     LIST_INIT(&w->holds);
     w->name = unique_name(s, m);
@@ -131,34 +135,6 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
  */
 
 static void
-lose_lease(struct scheduler *s, struct lease *l, const char *why)
-{
-    struct job *j = l->chunk->job;
-    struct range *r = l->range;
-    uint32_t from = l->low, begin, end;
-    struct ending e = {.outcome = OUTCOME_LOST, .attempt = r->attempt, .worker = l->worker->name};
-    struct blob *text;
-    bool last = false;
-
-    if (!j->spec->once && r->losses + 1 < LOSSES_MAX) {
-        s->retries += l->left;
-        lease_requeue(s, l);
-        return;
-    }
-    text = j->spec->once ? sentence("the worker was lost (%s), and the task may run only once", why)
-                         : sentence("the worker was lost (%s), as were those of %u attempts before",
-                                    why, r->losses);
-    e.text = words(text);
-    while (!last && lease_next(l, from, l->high, &begin, &end)) {
-        last = l->left == end - begin; /* then the lease goes with them */
-        end_tasks(s, l->chunk, begin, end, &e);
-        from = end;
-    }
-    blob_unref(text);
-    (void)job_finish(s, j);
-}
-
-static void
 leave_grid(struct scheduler *s, struct worker *w)
 {
     if (w->draining)
@@ -168,16 +144,35 @@ leave_grid(struct scheduler *s, struct worker *w)
     grid_changed(s);
 }
 
-void
-worker_free_lost(struct scheduler *s, struct worker *w, const char *why)
+uint64_t
+worker_holder(const struct peer *p)
 {
+    uint64_t first, second;
+
+    memcpy(&first, p->session, sizeof(first));
+    memcpy(&second, p->session + sizeof(first), sizeof(second));
+    return scatter(first ^ scatter(second)) | 1;
+}
+
+void
+worker_free_lost(struct scheduler *s, struct worker *w, int64_t keep_us, const char *why)
+{
+    struct loss loss = {.until = s->now + keep_us,
+                        .holder = worker_holder(w->peer),
+                        .why = sentence("the worker was lost (%s)", why),
+                        .where = blob_ref(w->name)};
     struct lease *l;
 
     leave_grid(s, w);
     offer_drain(s, w); /* it is given nothing while its leases go */
+    claims_forget_worker(s, w);
     /* From the last one: what was handed over first becomes ready first. */
     while ((l = TAILQ_LAST(&w->leases, lease_list)) != NULL)
-        lose_lease(s, l, why);
+        lease_lose(s, l, &loss);
+    blob_unref(loss.why);
+    blob_unref(loss.where);
+    if (keep_us == 0)
+        aside_tick(s);
     while (!LIST_EMPTY(&w->knows))
         knowledge_free(s, LIST_FIRST(&w->knows));
     HASH_DELETE(by_name, s->workers_by_name, w);

@@ -1,4 +1,6 @@
+#include "aside.h"
 #include "carried.h"
+#include "claims.h"
 #include "clients.h"
 #include "contents.h"
 #include "endings.h"
@@ -53,7 +55,11 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     s->now = s->started = now;
     s->grid_at = now;
     s->revoke_at = CLOCK_NEVER;
-    s->next_job = s->next_lease = s->next_worker = 1;
+    s->next_job = s->next_worker = 1;
+    s->next_lease = config->first_lease > 0 ? config->first_lease : 1;
+    s->resumed = CLOCK_NEVER;
+    TAILQ_INIT(&s->aside);
+    TAILQ_INIT(&s->claims);
     TAILQ_INIT(&s->by_heard);
     TAILQ_INIT(&s->by_beat);
     TAILQ_INIT(&s->clients);
@@ -128,6 +134,8 @@ arrive(struct scheduler *s, int64_t now)
         due = s->now;
     if (due != CLOCK_NEVER && now - due > LATE_US)
         s->stopped += now - due;
+    if (due != CLOCK_NEVER && now - due > ((int64_t)s->config.lost_ms - s->config.beat_ms) * 1000)
+        s->resumed = now;
     if (now > s->now)
         s->now = now;
 }
@@ -272,6 +280,8 @@ scheduler_tick(struct scheduler *s, int64_t now)
 {
     arrive(s, now);
     peers_tick(s);
+    claims_tick(s);
+    aside_tick(s);
     deadlines_expire(s);
     jobs_announce(s);
     notices_tick(s);
@@ -298,6 +308,10 @@ scheduler_deadline(const struct scheduler *s)
         deadline = TAILQ_FIRST(&s->announce)->announce_at;
     deadline = at < deadline ? at : deadline;
     at = carried_deadline(s);
+    deadline = at < deadline ? at : deadline;
+    at = aside_deadline(s);
+    deadline = at < deadline ? at : deadline;
+    at = claims_deadline(s);
     deadline = at < deadline ? at : deadline;
     at = contents_deadline(s);
     deadline = at < deadline ? at : deadline;

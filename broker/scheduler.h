@@ -23,6 +23,10 @@ struct scheduler_config { /* 0: the default of limits.h */
     uint64_t client_window;
     uint32_t beat_ms, lost_ms;
     int64_t slice_us; /* running time that a slice should take; default 25 ms */
+    /* There may have been another one before, and its peers come to this one with what they have of
+     * it: jobs get numbers that would be the same there, and work waits for its worker. */
+    bool lasting;
+    uint64_t first_lease; /* random if it is lasting, as no two leases may have the same number */
     uint64_t
         seed; /* of the scheduler's own choices; the same seed and inputs give the same outputs */
 };

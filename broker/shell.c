@@ -453,11 +453,14 @@ open_sockets(struct shell *s)
 static int
 open_scheduler(struct shell *s)
 {
-    struct scheduler_config config = {.software = "ladle " LADLE_VERSION};
+    struct scheduler_config config = {.software = "ladle " LADLE_VERSION, .lasting = true};
 
-    if (getrandom(&config.instance, sizeof(config.instance), 0) != sizeof(config.instance) ||
+    if (getrandom(&config.first_lease, sizeof(config.first_lease), 0) !=
+            sizeof(config.first_lease) ||
+        getrandom(&config.instance, sizeof(config.instance), 0) != sizeof(config.instance) ||
         getrandom(&config.seed, sizeof(config.seed), 0) != sizeof(config.seed))
         return -1;
+    config.first_lease = config.first_lease >> 2 | 1; /* room to count on */
     if ((s->in = arena_new()) == NULL || (s->out = arena_new()) == NULL)
         return -1;
     return (s->scheduler = scheduler_new(&config, clock_us())) == NULL ? -1 : 0;

@@ -53,6 +53,7 @@ TAILQ_HEAD(function_list, function);
 LIST_HEAD(knowledge_list, knowledge);
 TAILQ_HEAD(source_list, source);
 LIST_HEAD(holder_list, holder);
+TAILQ_HEAD(claim_list, claim);
 
 /* ---- tasks ------------------------------------------------------------------------------------
  */
@@ -81,6 +82,12 @@ struct range { /* tasks [offset, offset + count) of a chunk that are ready */
     uint32_t attempt; /* that the next hand-over is */
     uint16_t losses;  /* attempts before that nobody is to blame for */
     bool alone;       /* a slice each: one of them may be poison */
+    /* While it is aside (aside.h) */
+    int64_t until;
+    struct blob *why;   /* an attempt was lost; NULL: none */
+    struct blob *where; /* and the name of its worker; NULL */
+    uint64_t holder;    /* a worker that may come back with it; 0: any */
+    TAILQ_ENTRY(range) of_aside;
 };
 
 struct lease {   /* one hand-over of a range to a worker */
@@ -100,6 +107,8 @@ struct lease {   /* one hand-over of a range to a worker */
     bool parked;  /* all tasks left wait for tasks of their own: it takes no slot, and no window */
     bool waited;  /* it was parked once: its times say nothing */
     bool revoked; /* a REVOKE is out for it */
+    bool adopted; /* handed over before its worker came back, perhaps by another broker */
+    bool split;   /* so it may have siblings: with its worker and number, for other tasks */
     TAILQ_ENTRY(lease) link;  /* in worker->leases, oldest first */
     LIST_ENTRY(lease) beside; /* in chunk->leases */
     UT_hash_handle hh;
@@ -112,6 +121,7 @@ struct chunk_slot { /* by first; NULL once all its tasks have ended */
 
 struct job {
     uint64_t number; /* the scheduler's own; first: the key of the hash */
+    uint64_t order;  /* of arrival */
     uint64_t id;     /* the client's */
     struct client *client;
     struct spec *spec;
@@ -124,6 +134,8 @@ struct job {
     struct chunk *open;       /* may still take tasks; the last one */
     uint32_t open_room;       /* of the last one that was opened */
     struct range_list ranges; /* the next to go out first */
+    struct range_list aside;  /* those that wait for a worker to come back */
+    uint64_t naside;          /* tasks of these */
     uint64_t next;            /* lowest index not accepted yet */
     uint64_t ready, leased;   /* tasks */
     uint64_t parked;          /* of the leased ones */
@@ -263,6 +275,10 @@ struct worker {
     struct knowledge_list knows;
     struct job *known; /* the last one looked up */
     struct failing *failing;
+    struct claim_list claims; /* of what it came with: claims.c */
+    unsigned nclaims;
+    uint64_t claimed;         /* slots of these, in `busy` */
+    bool same;                /* it was here before */
     struct holder_list holds; /* constants that it may keep: contents.c */
     int place;                /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
     int load;                 /* index of the bucket in s->loaded; -1 */
@@ -359,7 +375,8 @@ struct executable { /* a program that jobs run, with how it is started and what 
 
 TAILQ_HEAD(client_list, client);
 
-struct relay; /* programs.c */
+struct relay;   /* programs.c */
+struct claimed; /* claims.c */
 
 struct scheduler {
     struct scheduler_config config;
@@ -367,6 +384,7 @@ struct scheduler {
     int64_t now;
     int64_t stopped; /* time for which we were not called, in total */
     int64_t started;
+    int64_t resumed; /* after it was stopped for so long that its peers noticed; CLOCK_NEVER */
 
     struct peer *peers, *peers_by_session;
     struct peer_list by_heard, by_beat;
@@ -408,6 +426,10 @@ struct scheduler {
     struct outbox outbox;
     struct outgoing *delivered; /* the last part of the RESULTS at hand that went to its client */
     struct relay *relay;
+    struct range_list aside;  /* of all jobs, by time */
+    struct claim_list claims; /* of all workers, oldest first */
+    struct claimed *claimed;  /* these by job */
+    uint64_t adopted;         /* leases, since the start */
     struct range_list unused_ranges;
     struct lease_list unused_leases;
 
@@ -429,6 +451,17 @@ struct scheduler {
     struct worker_row *worker_rows;
     struct job_row *job_rows;
 };
+
+/* One to one, and any bit of the argument changes about half of those of the result (splitmix64).
+ */
+static inline uint64_t
+scatter(uint64_t z)
+{
+    z += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
 
 /* FNV is slow for what is already a number: one multiplication spreads it well enough. */
 static inline unsigned

@@ -35,7 +35,7 @@ fill_job(const struct job *j, struct job_row *row)
         .function = j->spec->function,
         .name = j->spec->name,
         .priority = j->spec->priority,
-        .waiting = j->ready,
+        .waiting = j->ready + j->naside,
         .running = j->leased - j->parked,
         .parked = j->parked,
         .done = j->done,
@@ -113,6 +113,7 @@ status_fill(struct scheduler *s, const struct message_status_wanted *wanted,
         .peers_cut = s->cut,
         .bytes_held = s->bytes,
         .clients_away = (uint32_t)s->naway,
+        .leases_adopted = s->adopted,
     };
     /* One more than is told: the row that turns out not to fit. */
     if (s->worker_rows == NULL)

@@ -1,0 +1,438 @@
+#include "claims.h"
+
+#include "aside.h"
+#include "carried.h"
+#include "demands.h"
+#include "jobs.h"
+#include "leases.h"
+#include "matching.h"
+#include "queues.h"
+#include "workers.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct claim {
+    TAILQ_ENTRY(claim) of_worker, of_job, by_age;
+    struct worker *worker;
+    struct claimed *claimed;
+    int64_t until;
+    struct message_held held; /* its runs are ours */
+    uint32_t runs[];
+};
+
+struct claimed { /* the claims of a job that is not known in full */
+    uint64_t job;
+    struct claim_list claims;
+    UT_hash_handle hh;
+};
+
+/* ---- the answer ---------------------------------------------------------------------------------
+ */
+
+static void
+say_adopted(struct scheduler *s, struct worker *w, uint64_t lease, bool wanted)
+{
+    struct outgoing *o = peer_say(s, w->peer, MESSAGE_ADOPTED);
+
+    if (o == NULL)
+        return;
+    o->m.adopted = (struct message_adopted){.lease = lease, .wanted = wanted};
+    outbox_put(&s->outbox, o);
+}
+
+static void
+say_cancel(struct scheduler *s, struct worker *w, const struct job *j, uint64_t first,
+           uint64_t count)
+{
+    struct outgoing *o = peer_say(s, w->peer, MESSAGE_CANCEL);
+
+    if (o == NULL)
+        return;
+    o->m.range = (struct message_range){.job = j->number, .first = first, .count = count};
+    outbox_put(&s->outbox, o);
+}
+
+/* ---- taking tasks out of ranges -----------------------------------------------------------------
+ */
+
+/* The one that the task is in, ready or aside; NULL: it is with a worker. */
+static struct range *
+range_with(const struct job *j, const struct chunk *c, uint32_t offset)
+{
+    struct range *r;
+
+    TAILQ_FOREACH (r, &j->aside, link) {
+        if (r->chunk == c && offset >= r->offset && offset - r->offset < r->count)
+            return r;
+    }
+    TAILQ_FOREACH (r, &j->ranges, link) {
+        if (r->chunk == c && offset >= r->offset && offset - r->offset < r->count)
+            return r;
+    }
+    return NULL;
+}
+
+/* A copy of `r` from `offset` on, in no list. */
+static struct range *
+copy_from(struct scheduler *s, const struct range *r, uint32_t offset, uint32_t count)
+{
+    struct range *part = range_new(s, r->chunk);
+
+    if (part == NULL)
+        return NULL;
+    part->offset = offset;
+    part->count = count;
+    part->at = r->at + chunk_length(r->chunk, r->offset, offset - r->offset);
+    part->attempt = r->attempt;
+    part->losses = r->losses;
+    part->alone = r->alone;
+    return part;
+}
+
+/* Tasks [from, to) of the range, all live, as a range of their own in no list and no sum; NULL:
+ * ENOMEM, and nothing has changed. */
+static struct range *
+take_out(struct scheduler *s, struct range *r, uint32_t from, uint32_t to)
+{
+    struct job *j = r->chunk->job;
+    uint32_t end = r->offset + r->count;
+    struct range *part = copy_from(s, r, from, to - from), *rest = NULL;
+
+    if (part == NULL)
+        return NULL;
+    if (to < end && (rest = copy_from(s, r, to, end - to)) == NULL) {
+        range_free(s, part);
+        return NULL;
+    }
+    if (r->until > 0) {
+        struct loss of = {.until = r->until, .holder = r->holder};
+
+        of.why = blob_ref(r->why);
+        of.where = blob_ref(r->where);
+        aside_take(s, r);
+        r->count = from - r->offset;
+        if (r->count > 0)
+            range_put_aside(s, r, &of);
+        else
+            range_free(s, r);
+        if (rest != NULL)
+            range_put_aside(s, rest, &of);
+        blob_unref(of.why);
+        blob_unref(of.where);
+        return part;
+    }
+    if (rest != NULL)
+        TAILQ_INSERT_AFTER(&j->ranges, r, rest, link);
+    r->count = from - r->offset;
+    if (r->count == 0) {
+        TAILQ_REMOVE(&j->ranges, r, link);
+        range_free(s, r);
+    }
+    j->ready -= to - from;
+    queue_update(s, j);
+    return part;
+}
+
+/* The worker's attempt, as far as that can be: who is to blame is known here only. */
+static void
+set_attempt(struct range *part, const struct claim *x)
+{
+    const struct job *j = part->chunk->job;
+    uint32_t blamed = part->attempt - part->losses, told = x->held.attempt;
+    uint32_t losses = told > blamed ? told - blamed : 0;
+
+    part->losses = (uint16_t)(losses < LOSSES_MAX ? losses : LOSSES_MAX);
+    part->attempt = blamed + part->losses;
+    if (j->spec->once) {
+        part->attempt = 1;
+        part->losses = 0;
+    }
+}
+
+/* ---- adopting -----------------------------------------------------------------------------------
+ */
+
+struct adoption {
+    struct claim *claim;
+    struct job *job;
+    unsigned leases; /* so far */
+    bool wanted;     /* some of it */
+};
+
+static void
+wait_again(struct scheduler *s, struct lease *l)
+{
+    lease_park(s, l, true);
+    l->chunk->job->function->nests = true;
+    carried_grant(s, l->chunk->job->client);
+}
+
+/* Live tasks [from, to) of the range become a lease. False: ENOMEM. */
+static bool
+adopt_from(struct scheduler *s, struct adoption *a, struct range *r, uint32_t from, uint32_t to)
+{
+    struct claim *x = a->claim;
+    struct range *part = take_out(s, r, from, to);
+    struct lease *l;
+
+    if (part == NULL)
+        return false;
+    set_attempt(part, x);
+    l = lease_new(s, x->worker, part, worker_each(x->worker, a->job->function), x->held.lease);
+    if (l == NULL) {
+        job_ready_again(s, a->job, part, part->count);
+        return false;
+    }
+    l->adopted = l->split = true;
+    if (a->leases++ > 0) { /* one of them takes the slots */
+        x->worker->busy -= l->cpus;
+        l->cpus = 0;
+    }
+    if (x->held.parked)
+        wait_again(s, l);
+    worker_update(s, x->worker);
+    return true;
+}
+
+/* The end of the live tasks from `from` on that are with one worker. */
+static uint32_t
+leased_until(const struct chunk *c, uint32_t from, uint32_t to)
+{
+    const struct lease *l;
+    uint32_t begin, end;
+
+    LIST_FOREACH (l, &c->leases, beside) {
+        if (lease_next(l, from, to, &begin, &end) && begin == from)
+            return end;
+    }
+    return from + 1;
+}
+
+static void
+adopt_live(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_t from, uint32_t to)
+{
+    while (from < to) {
+        struct range *r = range_with(a->job, c, from);
+        uint32_t end;
+
+        if (r == NULL) {
+            end = leased_until(c, from, to);
+            a->wanted = true; /* first come, first served */
+        } else {
+            end = r->offset + r->count < to ? r->offset + r->count : to;
+            if (a->job->spec->once)
+                end = from + 1;
+            a->wanted = adopt_from(s, a, r, from, end) || a->wanted;
+        }
+        from = end;
+    }
+}
+
+static void
+adopt_in_chunk(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_t from, uint32_t to)
+{
+    bool unfinished = a->claim->held.cpus > 0 || a->claim->held.parked;
+
+    while (from < to) {
+        uint32_t live = chunk_live_from(c, from, to), end = chunk_ended_from(c, live, to);
+
+        if (live > from && unfinished)
+            say_cancel(s, a->claim->worker, a->job, c->first + from, live - from);
+        adopt_live(s, a, c, live, end);
+        from = end;
+    }
+}
+
+/* Tasks [first, last) of the job, as far as they are here. */
+static void
+adopt_run(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last)
+{
+    struct job *j = a->job;
+
+    while (first < last) {
+        size_t at = job_chunk_at(j, first);
+        struct chunk *c;
+        uint64_t begin, end;
+
+        while (at < j->chunks_end && j->chunks[at].chunk == NULL)
+            at++;
+        if (at == j->chunks_end || j->chunks[at].first >= last)
+            return;
+        c = j->chunks[at].chunk;
+        begin = first > c->first ? first - c->first : 0;
+        end = last - c->first < c->count ? last - c->first : c->count;
+        first = c->first + c->count;
+        if (begin < end)
+            adopt_in_chunk(s, a, c, (uint32_t)begin, (uint32_t)end);
+    }
+}
+
+static bool
+fits(const struct claim *x, const struct job *j)
+{
+    const struct worker *w = x->worker;
+
+    return w->slots >= j->demand->cpus && demand_fits(j->demand, w->offer);
+}
+
+/* Nothing more will be known. The job is NULL if there is none. */
+static void
+settle(struct scheduler *s, struct claim *x, struct job *j)
+{
+    const struct message_held *m = &x->held;
+    struct adoption a = {.claim = x, .job = j};
+
+    if (j != NULL && fits(x, j) && match_introduce(s, x->worker, j) == 0) {
+        for (uint32_t i = 0; i < m->nruns; i += 2)
+            adopt_run(s, &a, m->first + m->runs[i], m->first + m->runs[i] + m->runs[i + 1]);
+    }
+    s->adopted += a.leases > 0;
+    say_adopted(s, x->worker, m->lease, a.wanted);
+}
+
+/* ---- claims -------------------------------------------------------------------------------------
+ */
+
+static void
+claim_free(struct scheduler *s, struct claim *x)
+{
+    struct worker *w = x->worker;
+
+    TAILQ_REMOVE(&s->claims, x, by_age);
+    TAILQ_REMOVE(&w->claims, x, of_worker);
+    w->nclaims--;
+    w->busy -= x->held.cpus;
+    w->claimed -= x->held.cpus;
+    TAILQ_REMOVE(&x->claimed->claims, x, of_job);
+    if (TAILQ_EMPTY(&x->claimed->claims)) {
+        HASH_DELETE(hh, s->claimed, x->claimed);
+        free(x->claimed);
+    }
+    free(x);
+}
+
+static struct claimed *
+claimed_get(struct scheduler *s, uint64_t job)
+{
+    struct claimed *c;
+
+    HASH_FIND_BYHASHVALUE(hh, s->claimed, &job, sizeof(job), hash_number(job), c);
+    if (c != NULL || (c = calloc(1, sizeof(*c))) == NULL)
+        return c;
+    c->job = job;
+    TAILQ_INIT(&c->claims);
+    HASH_ADD_BYHASHVALUE(hh, s->claimed, job, sizeof(c->job), hash_number(job), c);
+    if (c->hh.tbl == NULL) {
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static struct claim *
+claim_new(struct scheduler *s, struct worker *w, const struct message_held *m)
+{
+    struct claim *x;
+
+    if (w->nclaims >= CLAIMS_MOST || (x = malloc(sizeof(*x) + m->nruns * sizeof(*m->runs))) == NULL)
+        return NULL;
+    *x = (struct claim){.worker = w, .until = s->now + CLAIM_US, .held = *m};
+    memcpy(x->runs, m->runs, m->nruns * sizeof(*m->runs));
+    x->held.runs = x->runs;
+    if (x->held.cpus > w->slots)
+        x->held.cpus = w->slots;
+    if ((x->claimed = claimed_get(s, m->job)) == NULL) {
+        free(x);
+        return NULL;
+    }
+    TAILQ_INSERT_TAIL(&x->claimed->claims, x, of_job);
+    TAILQ_INSERT_TAIL(&w->claims, x, of_worker);
+    TAILQ_INSERT_TAIL(&s->claims, x, by_age);
+    w->nclaims++;
+    w->busy += x->held.cpus;
+    w->claimed += x->held.cpus;
+    worker_update(s, w);
+    return x;
+}
+
+static void
+claim_settle(struct scheduler *s, struct claim *x, struct job *j)
+{
+    struct worker *w = x->worker;
+
+    w->busy -= x->held.cpus; /* the leases have them */
+    settle(s, x, j);
+    w->busy += x->held.cpus;
+    claim_free(s, x);
+    s->match = true;
+    worker_update(s, w);
+}
+
+static uint64_t
+last_of(const struct message_held *m)
+{
+    return m->first + m->runs[m->nruns - 2] + m->runs[m->nruns - 1];
+}
+
+void
+claims_look_at(struct scheduler *s, const struct job *j, bool all)
+{
+    struct claimed *c;
+    struct claim *x, *next;
+
+    if (s->claimed == NULL)
+        return;
+    HASH_FIND_BYHASHVALUE(hh, s->claimed, &j->number, sizeof(j->number), hash_number(j->number), c);
+    for (x = c == NULL ? NULL : TAILQ_FIRST(&c->claims); x != NULL; x = next) {
+        next = TAILQ_NEXT(x, of_job);
+        if (all || last_of(&x->held) <= j->next)
+            claim_settle(s, x, job_find(s, j->number));
+    }
+}
+
+int
+claim(struct scheduler *s, struct worker *w, const struct message_held *m)
+{
+    struct job *j = job_find(s, m->job);
+    struct lease *l = lease_find(s, m->lease);
+    struct claim *x;
+
+    if (l != NULL && l->worker != w) {
+        snprintf(s->why, sizeof(s->why), "a lease of another worker");
+        return -1;
+    }
+    if ((x = claim_new(s, w, m)) == NULL) {
+        say_adopted(s, w, m->lease, false);
+        return 0;
+    }
+    /* Will there be more to know? Not of one that was with us all the time. */
+    if (w->same ? j == NULL || !j->client->telling : j != NULL && last_of(m) <= j->next)
+        claim_settle(s, x, j);
+    return 0;
+}
+
+void
+claims_forget_worker(struct scheduler *s, struct worker *w)
+{
+    while (!TAILQ_EMPTY(&w->claims))
+        claim_free(s, TAILQ_FIRST(&w->claims));
+}
+
+void
+claims_tick(struct scheduler *s)
+{
+    struct claim *x;
+
+    while ((x = TAILQ_FIRST(&s->claims)) != NULL && x->until <= s->now)
+        claim_settle(s, x, job_find(s, x->held.job));
+}
+
+int64_t
+claims_deadline(const struct scheduler *s)
+{
+    const struct claim *x = TAILQ_FIRST(&s->claims);
+
+    return x == NULL ? CLOCK_NEVER : x->until;
+}
