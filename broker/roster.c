@@ -96,7 +96,9 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     w->place = PLACE_NONE;
     w->load = -1;
     w->progress = s->now;
-    w->same = m->instance != 0 && m->instance == s->config.instance;
+    /* Young brokers do not know all their clients yet. */
+    w->same = m->instance != 0 && m->instance == s->config.instance &&
+              s->now > s->started + RESTART_US + CLAIM_US;
     TAILQ_INIT(&w->leases);
     TAILQ_INIT(&w->claims);
     LIST_INIT(&w->knows);

@@ -74,14 +74,15 @@ static json_t *
 facts(const char *endpoint, const struct message_status *m)
 {
     return json_pack(
-        "{so so so so so so so so so so so so so so so so}", "endpoint", string(endpoint),
+        "{so so so so so so so so so so so so so so so so so so}", "endpoint", string(endpoint),
         "software", string(m->software), "uptime_ms", number(m->uptime_ms), "clients",
         number(m->clients), "workers_connected", number(m->workers), "slots", number(m->slots),
         "jobs_open", number(m->jobs), "tasks_accepted", number(m->tasks_accepted), "tasks_done",
         number(m->tasks_done), "tasks_failed", number(m->tasks_failed), "tasks_cancelled",
         number(m->tasks_cancelled), "retries", number(m->retries), "late_results",
         number(m->late_results), "workers_lost", number(m->workers_lost), "peers_cut",
-        number(m->peers_cut), "bytes_held", number(m->bytes_held));
+        number(m->peers_cut), "bytes_held", number(m->bytes_held), "clients_away",
+        number(m->clients_away), "leases_adopted", number(m->leases_adopted));
 }
 
 /* ---- the conversation ---------------------------------------------------------------------- */

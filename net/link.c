@@ -15,7 +15,7 @@
 
 enum {
     AGAIN_LEAST = 50 * 1000, /* first interval between two attempts; up to twice that */
-    AGAIN_MOST = 30 * 1000 * 1000,
+    AGAIN_MOST = 3 * 1000 * 1000, /* the last intervals are between half of it and all of it */
     STEADY = 5 * 1000 * 1000, /* a connection that lasted so long starts the intervals over */
     /* An attempt without any sign from ZeroMQ (a name that is not resolved gives none) is given up
      * after this, then twice this ... */

@@ -90,6 +90,19 @@ runner_code_unused(struct runner *r, struct code *c)
 }
 
 void
+codes_lost(struct runner *r)
+{
+    struct code *c, *next;
+
+    HASH_ITER (hh, r->codes, c, next) {
+        if (c->state != CODE_WANTED)
+            continue;
+        c->state = CODE_UNKNOWN;
+        runner_code_unused(r, c);
+    }
+}
+
+void
 code_say_failed(struct runner *r, const struct code *c, const char *text)
 {
     struct message m = {.type = MESSAGE_PROGRAM_FAILED};

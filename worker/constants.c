@@ -129,6 +129,14 @@ constants_rest(struct runner_job *job)
     }
 }
 
+void
+constants_lost(struct runner *r)
+{
+    for (struct constant *x = r->constants; x != NULL; x = x->hh.next)
+        if (x->state == CODE_WANTED)
+            x->state = CODE_UNKNOWN;
+}
+
 bool
 constants_ready(const struct runner_job *job)
 {

@@ -15,6 +15,8 @@ runner_tick(struct runner *r, int64_t now)
         if (r->executors[i].state != EXECUTOR_NONE)
             executor_watch(r, &r->executors[i], now);
     parked_tick(r, now);
+    if (r->lost)
+        reports_lost(r->out, true);
     runner_match(r, now);
 }
 
@@ -72,6 +74,7 @@ runner_reset(struct runner *r, int64_t now)
     }
     codes_stop(r);
     reports_clear(r->out);
+    reports_clear(r->first);
 }
 
 void
@@ -96,7 +99,8 @@ runner_drain(struct runner *r, int64_t now)
 bool
 runner_idle(const struct runner *r)
 {
-    return r->used == 0 && r->parked == 0 && TAILQ_EMPTY(&r->queue) && reports_empty(r->out);
+    return r->used == 0 && r->parked == 0 && TAILQ_EMPTY(&r->queue) && reports_empty(r->out) &&
+           reports_empty(r->first);
 }
 
 /* Not assert(): tests check release builds too. */

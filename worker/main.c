@@ -24,6 +24,8 @@
 #define BROKER "tcp://127.0.0.1:5570"
 #define MOST_SLOTS 4096
 #define MOST_PROGRAMS 64
+#define KEEP_S 120
+#define MOST_KEEP_S (7 * 24 * 3600)
 
 struct options {
     const char *broker;
@@ -34,6 +36,7 @@ struct options {
     unsigned nprograms;
     char directory[PATH_MAX];
     uint64_t cache_bytes;
+    unsigned long keep_s;
     enum log_level level;
     bool with_parent;
 };
@@ -46,6 +49,7 @@ enum {
     OPTION_LOG_LEVEL,
     OPTION_WITH_PARENT,
     OPTION_NAME,
+    OPTION_KEEP,
 };
 
 static const struct argp_option options[] = {
@@ -68,6 +72,8 @@ static const struct argp_option options[] = {
      0},
     {"cache-size", OPTION_CACHE_SIZE, "BYTES", 0,
      "Of kept programs, with K, M or G; the least recently used go first. Default: 4G", 0},
+    {"keep", OPTION_KEEP, "SECONDS", 0,
+     "Without a broker, go on running for so long, and keep the results for it. Default: 120", 0},
     {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {"verbose", 'v', NULL, 0, "The same as --log-level=debug", 0},
     {"with-parent", OPTION_WITH_PARENT, NULL, OPTION_HIDDEN, NULL, 0},
@@ -180,6 +186,16 @@ parse_size(struct options *o, const char *arg, struct argp_state *state)
 }
 
 static void
+parse_keep(struct options *o, const char *arg, struct argp_state *state)
+{
+    char *end;
+
+    o->keep_s = strtoul(arg, &end, 10);
+    if (*arg < '0' || *arg > '9' || *end != '\0' || o->keep_s > MOST_KEEP_S)
+        argp_error(state, "'%s' is no number of seconds: from 0 to %d", arg, MOST_KEEP_S);
+}
+
+static void
 parse_directory(struct options *o, const char *arg, struct argp_state *state)
 {
     if (*arg == '\0' || strlen(arg) >= sizeof(o->directory) - 256)
@@ -210,6 +226,9 @@ parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_PROGRAM:
         parse_program(o, arg, state);
+        return 0;
+    case OPTION_KEEP:
+        parse_keep(o, arg, state);
         return 0;
     case OPTION_DIRECTORY:
         parse_directory(o, arg, state);
@@ -339,7 +358,7 @@ run(const struct options *o)
     char why[1024];
     int rc;
 
-    if ((shell = shell_new(o->broker, &config, why, sizeof(why))) == NULL) {
+    if ((shell = shell_new(o->broker, &config, (int64_t)o->keep_s * 1000000, why, sizeof(why))) == NULL) {
         fprintf(stderr, "ladle-worker: %s\n", why);
         return 1;
     }
@@ -363,7 +382,7 @@ main(int argc, char **argv)
         NULL,
         NULL,
         NULL};
-    static struct options o = {.level = LOG_INFO};
+    static struct options o = {.level = LOG_INFO, .keep_s = KEEP_S};
     pid_t parent = getppid();
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);

@@ -2,10 +2,14 @@
 
 #include "../proto/limits.h"
 
+#define HASH_NONFATAL_OOM 1 /* what could not be added has a hash handle of zeros */
+
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <uthash.h>
 
 #define MERGED (16u << 10) /* bytes: copying more than that costs more than a message */
 #define MERGED_ITEMS 1024
@@ -18,22 +22,33 @@ struct item {
     uint8_t *outcomes;
     char *text, *digest, *host;
     struct spec *spec;
-    bool merged; /* the blob, sizes and outcomes have room for more */
+    bool merged;     /* the blob, sizes and outcomes have room for more */
+    uint64_t serial; /* of kept results that went out on this connection */
+    UT_hash_handle hh;
 };
 TAILQ_HEAD(item_list, item);
 
 struct reports {
     struct item_list items;
-    struct item *given; /* by the last reports_get() */
+    struct item *given; /* by the last reports_get(), unless it is kept */
+    bool keeps;
+    struct item_list kept;
+    struct item *by_serial;
+    uint64_t serial; /* of the last results on this connection */
+    size_t bytes;    /* kept */
+    uint64_t dropped;
 };
 
 struct reports *
-reports_new(void)
+reports_new(bool keeps)
 {
     struct reports *o = calloc(1, sizeof(*o));
 
-    if (o != NULL)
-        TAILQ_INIT(&o->items);
+    if (o == NULL)
+        return NULL;
+    TAILQ_INIT(&o->items);
+    TAILQ_INIT(&o->kept);
+    o->keeps = keeps;
     return o;
 }
 
@@ -55,6 +70,51 @@ free_item(struct item *item)
     free(item);
 }
 
+static size_t
+cost_of(const struct item *item)
+{
+    const struct columns *c = &item->m.results.columns;
+
+    return c->length + c->count * (size_t)TASK_COST;
+}
+
+/* Out of the kept ones; the caller's. */
+static void
+take_kept(struct reports *o, struct item *item)
+{
+    if (item->serial > 0)
+        HASH_DEL(o->by_serial, item);
+    item->serial = 0;
+    TAILQ_REMOVE(&o->kept, item, next);
+    o->bytes -= cost_of(item);
+}
+
+static void
+forget_kept(struct reports *o, struct item *item)
+{
+    take_kept(o, item);
+    free_item(item);
+}
+
+static void
+keep_results(struct reports *o, struct item *item, uint64_t serial)
+{
+    struct item *oldest;
+
+    TAILQ_INSERT_TAIL(&o->kept, item, next);
+    o->bytes += cost_of(item);
+    if (serial > 0) {
+        item->serial = serial;
+        HASH_ADD(hh, o->by_serial, serial, sizeof(item->serial), item);
+        if (item->hh.tbl == NULL)
+            item->serial = 0; /* out of memory: it is kept until the next connection */
+    }
+    while (o->bytes > REPORTS_KEPT && (oldest = TAILQ_FIRST(&o->kept)) != item) {
+        o->dropped += oldest->m.results.columns.count;
+        forget_kept(o, oldest);
+    }
+}
+
 void
 reports_clear(struct reports *o)
 {
@@ -64,6 +124,8 @@ reports_clear(struct reports *o)
         TAILQ_REMOVE(&o->items, item, next);
         free_item(item);
     }
+    while ((item = TAILQ_FIRST(&o->kept)) != NULL)
+        forget_kept(o, item);
 }
 
 void
@@ -188,6 +250,16 @@ keep_columns(struct item *item, struct columns *c)
 }
 
 static int
+keep_runs(struct item *item, struct message_held *m)
+{
+    if ((item->sizes = malloc(m->nruns * sizeof(*m->runs))) == NULL)
+        return -1;
+    memcpy(item->sizes, m->runs, m->nruns * sizeof(*m->runs));
+    m->runs = item->sizes;
+    return 0;
+}
+
+static int
 keep(struct item *item)
 {
     struct message *m = &item->m;
@@ -229,6 +301,8 @@ keep(struct item *item)
         if (keep_text(&m->program_failed.digest, &item->digest) != 0)
             return -1;
         return keep_text(&m->program_failed.text, &item->text);
+    case MESSAGE_HELD:
+        return keep_runs(item, &m->held);
     case MESSAGE_DRAINING:
     case MESSAGE_BYE:
         return keep_text(&m->text, &item->text);
@@ -256,13 +330,119 @@ reports_put(struct reports *o, const struct message *m)
     return 0;
 }
 
+static bool
+is_result(const struct item *item)
+{
+    return item->m.type == MESSAGE_RESULTS && item->m.client == 0;
+}
+
 bool
 reports_get(struct reports *o, struct message *m)
 {
+    struct item *item = TAILQ_FIRST(&o->items);
+
     free_item(o->given);
-    if ((o->given = TAILQ_FIRST(&o->items)) == NULL)
+    o->given = NULL;
+    if (item == NULL)
         return false;
-    TAILQ_REMOVE(&o->items, o->given, next);
-    *m = o->given->m;
+    TAILQ_REMOVE(&o->items, item, next);
+    if (o->keeps && is_result(item)) {
+        item->m.results.serial = ++o->serial;
+        keep_results(o, item, o->serial);
+    } else {
+        o->given = item;
+    }
+    *m = item->m;
     return true;
+}
+
+/* ---- results that are kept ----------------------------------------------------------------------
+ */
+
+void
+reports_acknowledged(struct reports *o, const struct message_ack *m)
+{
+    struct item *item, *next;
+
+    for (uint32_t i = 0; i + 1 < m->count; i += 2) {
+        uint64_t first = m->serials[i], last = m->serials[i + 1];
+
+        if (first > last || first == 0 || last > o->serial)
+            continue;
+        if (last - first >= HASH_COUNT(o->by_serial)) {
+            HASH_ITER (hh, o->by_serial, item, next) {
+                if (item->serial >= first && item->serial <= last)
+                    forget_kept(o, item);
+            }
+            continue;
+        }
+        for (uint64_t serial = first; serial <= last; serial++) {
+            HASH_FIND(hh, o->by_serial, &serial, sizeof(serial), item);
+            if (item != NULL)
+                forget_kept(o, item);
+        }
+    }
+}
+
+void
+reports_lost(struct reports *o, bool for_next)
+{
+    struct item_list all = TAILQ_HEAD_INITIALIZER(all);
+    struct item *item;
+
+    free_item(o->given);
+    o->given = NULL;
+    o->serial = 0;
+    TAILQ_FOREACH (item, &o->kept, next) {
+        item->serial = 0;
+    }
+    HASH_CLEAR(hh, o->by_serial);
+    TAILQ_CONCAT(&all, &o->items, next);
+    while ((item = TAILQ_FIRST(&all)) != NULL) {
+        TAILQ_REMOVE(&all, item, next);
+        if (o->keeps && is_result(item))
+            keep_results(o, item, 0);
+        else if (for_next && item->m.client != 0)
+            TAILQ_INSERT_TAIL(&o->items, item, next);
+        else
+            free_item(item);
+    }
+}
+
+const struct message_results *
+reports_waiting(const struct reports *o, const struct message_results *before)
+{
+    const struct item *item =
+        before == NULL
+            ? TAILQ_FIRST(&o->kept)
+            : TAILQ_NEXT((const struct item *)(const void *)((const char *)before -
+                                                             offsetof(struct item, m.results)),
+                         next);
+
+    while (item != NULL && item->serial > 0)
+        item = TAILQ_NEXT(item, next);
+    return item == NULL ? NULL : &item->m.results;
+}
+
+void
+reports_adopted(struct reports *o, uint64_t lease, bool wanted)
+{
+    struct item *item, *next;
+
+    for (item = TAILQ_FIRST(&o->kept); item != NULL; item = next) {
+        next = TAILQ_NEXT(item, next);
+        if (item->serial > 0 || item->m.results.lease != lease)
+            continue;
+        take_kept(o, item);
+        if (wanted)
+            TAILQ_INSERT_TAIL(&o->items, item, next);
+        else
+            free_item(item);
+    }
+}
+
+uint64_t
+reports_dropped(const struct reports *o)
+{
+    return o->dropped;
 }

@@ -1,6 +1,8 @@
 /* reports.h - what a worker has to say to its broker, in order.
  *
  * Small results of one lease that meet here become one message. Nothing is held back for that.
+ * Results that went out are kept until the broker acknowledges them: when the connection is lost
+ * they wait, with those that had not gone out, until a broker says whether it wants them.
  */
 #ifndef LADLE_REPORTS_H
 #define LADLE_REPORTS_H
@@ -9,9 +11,11 @@
 
 struct reports;
 
-struct reports *reports_new(void);     /* NULL: ENOMEM */
-void reports_free(struct reports *o);  /* NULL is allowed */
-void reports_clear(struct reports *o); /* forget what was not yet read */
+#define REPORTS_KEPT (64u << 20) /* bytes of results; the oldest go when there are more */
+
+struct reports *reports_new(bool keeps); /* NULL: ENOMEM */
+void reports_free(struct reports *o);    /* NULL is allowed */
+void reports_clear(struct reports *o);   /* forget what was not yet read, and what was kept */
 
 /* Copies what the message points to, but blobs and specs, of which it takes a reference. -1 with
  * ENOMEM. For the messages that a worker sends, but HELLO, and those of clients in executors. */
@@ -20,5 +24,15 @@ int reports_put(struct reports *o, const struct message *m);
 /* The next message; false if there is none. Borrowed until the next call. */
 bool reports_get(struct reports *o, struct message *m);
 bool reports_empty(const struct reports *o);
+
+void reports_acknowledged(struct reports *o, const struct message_ack *m);
+/* There is no connection: results wait, the rest is forgotten; but for what clients in executors
+ * say to the next broker, if it is `for_next`. */
+void reports_lost(struct reports *o, bool for_next);
+/* Of what waits: the next after `before`; NULL: no more, or the first. */
+const struct message_results *reports_waiting(const struct reports *o,
+                                              const struct message_results *before);
+void reports_adopted(struct reports *o, uint64_t lease, bool wanted); /* those that wait */
+uint64_t reports_dropped(const struct reports *o); /* results that were too many to be kept */
 
 #endif

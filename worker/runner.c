@@ -29,8 +29,9 @@ runner_new(const struct runner_config *config)
     TAILQ_INIT(&r->untold);
     r->nexecutors = LIMIT_EXECUTORS(r->slots);
     r->executors = calloc(r->nexecutors, sizeof(*r->executors));
-    r->out = reports_new();
-    if (r->executors == NULL || r->out == NULL)
+    r->out = reports_new(!r->local);
+    r->first = reports_new(false);
+    if (r->executors == NULL || r->out == NULL || r->first == NULL)
         goto fail;
     for (unsigned i = 0; i < r->nexecutors; i++)
         r->executors[i].number = i;
@@ -93,6 +94,7 @@ runner_free(struct runner *r)
         }
     }
     reports_free(r->out);
+    reports_free(r->first);
     free(r->executors);
     free(r);
 }
@@ -123,7 +125,7 @@ runner_put(struct runner *r, const struct message *m)
 bool
 runner_output(struct runner *r, struct message *m)
 {
-    return reports_get(r->out, m);
+    return reports_get(r->first, m) || reports_get(r->out, m);
 }
 
 static void
@@ -221,6 +223,16 @@ tell_executors(struct runner *r, struct runner_job *job)
             (e->state == EXECUTOR_IDLE || e->state == EXECUTOR_BUSY))
             r->hands->send(r->arg, i, &m);
     }
+}
+
+void
+runner_job_over(struct runner *r, struct runner_job *job)
+{
+    job->ended = true;
+    if (job->pieces > 0)
+        return;
+    tell_executors(r, job);
+    free_job(r, job);
 }
 
 void
@@ -409,8 +421,8 @@ cancel_queued(struct runner *r, struct piece *p, uint64_t first, uint64_t count)
     runner_drop(r, p);
 }
 
-static void
-on_cancel(struct runner *r, const struct message_range *m, int64_t now)
+void
+runner_cancel(struct runner *r, const struct message_range *m, int64_t now)
 {
     const struct runner_job *job = find_job(r, m->job);
     bool waits = job != NULL && job->parked > 0;
@@ -434,12 +446,8 @@ on_job_end(struct runner *r, uint64_t id, int64_t now)
 
     if (job == NULL)
         return;
-    on_cancel(r, &all, now);
-    job->ended = true;
-    if (job->pieces == 0) {
-        tell_executors(r, job);
-        free_job(r, job);
-    }
+    runner_cancel(r, &all, now);
+    runner_job_over(r, job);
 }
 
 void
@@ -453,6 +461,8 @@ runner_input(struct runner *r, const struct message *m, int64_t now)
     case MESSAGE_WELCOME:
         if (m->welcome.name != NULL && *m->welcome.name != '\0')
             snprintf(r->name, sizeof(r->name), "%s", m->welcome.name);
+        if (!r->local)
+            runner_found(r, now);
         break;
     case MESSAGE_JOB:
         on_job(r, &m->job);
@@ -464,13 +474,19 @@ runner_input(struct runner *r, const struct message *m, int64_t now)
         on_revoke(r, &m->revoke, now);
         break;
     case MESSAGE_CANCEL:
-        on_cancel(r, &m->range, now);
+        runner_cancel(r, &m->range, now);
         break;
     case MESSAGE_JOB_END:
         on_job_end(r, m->job_end.job, now);
         break;
     case MESSAGE_UNSHARE:
         constants_drop(r, m->share.digest);
+        break;
+    case MESSAGE_ACK:
+        reports_acknowledged(r->out, &m->ack);
+        break;
+    case MESSAGE_ADOPTED:
+        runner_adopted(r, &m->adopted, now);
         break;
     default:
         break;

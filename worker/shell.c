@@ -31,6 +31,9 @@ struct shell {
     struct watch signals;
     bool welcomed; /* on this connection */
     bool was_ready;
+    int64_t keep_us;   /* how long work is kept without a broker */
+    int64_t drop_at;   /* so it is dropped at; CLOCK_NEVER: there is a broker, or nothing is kept */
+    uint64_t dropped;  /* results; as was said last */
     int64_t beat_us, lost_us;
     int64_t heard, beat; /* when; when the next one is due */
     int64_t explain;     /* when to say that nobody answers */
@@ -69,7 +72,8 @@ watch_signals(struct shell *s)
 }
 
 struct shell *
-shell_new(const char *endpoint, const struct supervisor_config *config, char *why, size_t size)
+shell_new(const char *endpoint, const struct supervisor_config *config, int64_t keep_us, char *why,
+          size_t size)
 {
     struct supervisor_config with_poller = *config;
     struct shell *s = calloc(1, sizeof(*s));
@@ -80,6 +84,8 @@ shell_new(const char *endpoint, const struct supervisor_config *config, char *wh
         return NULL;
     s->signals.fd = -1;
     s->slots = config->slots;
+    s->keep_us = keep_us;
+    s->drop_at = CLOCK_NEVER;
     s->lost_us = BEAT_MS * BEATS_MISSED * 1000LL;
     s->explain = now + SILENT_FIRST_US;
     s->heard = now;
@@ -128,8 +134,10 @@ static void
 lose(struct shell *s, int64_t now)
 {
     if (s->welcomed) {
-        log_warn("the connection to the broker at %s is lost: its work is dropped", s->endpoint);
-        supervisor_reset(s->supervisor, now);
+        log_warn("the connection to the broker at %s is lost: its work is kept for %g s",
+                 s->endpoint, (double)s->keep_us / 1e6);
+        supervisor_lost(s->supervisor, now);
+        s->drop_at = now + s->keep_us;
     }
     s->welcomed = false;
     s->explain = now + SILENT_FIRST_US;
@@ -142,6 +150,18 @@ start_over(struct shell *s, const char *why, int64_t now)
     lose(s, now);
     link_restart(s->link, now);
     s->heard = now;
+}
+
+/* No broker for so long: nobody can want it any more. */
+static void
+drop_work(struct shell *s, int64_t now)
+{
+    if (s->welcomed || now < s->drop_at)
+        return;
+    log_warn("no broker at %s for %g s: its work is dropped", s->endpoint,
+             (double)s->keep_us / 1e6);
+    supervisor_reset(s->supervisor, now);
+    s->drop_at = CLOCK_NEVER;
 }
 
 static void
@@ -171,6 +191,11 @@ welcome(struct shell *s, const struct message *m, int64_t now)
     s->lost_us = (m->welcome.lost_ms > 0 ? m->welcome.lost_ms : BEAT_MS * BEATS_MISSED) * 1000LL;
     s->beat = now + s->beat_us;
     s->explain = CLOCK_NEVER;
+    s->drop_at = CLOCK_NEVER;
+    if (supervisor_dropped(s->supervisor) > s->dropped)
+        log_warn("%llu results were too many to be kept: their tasks will run again",
+                 (unsigned long long)(supervisor_dropped(s->supervisor) - s->dropped));
+    s->dropped = supervisor_dropped(s->supervisor);
     supervisor_input(s->supervisor, m, now);
     if (!s->was_ready) {
         printf("ladle-worker: ready, %s with %u slots at %s\n", m->welcome.name, s->slots,
@@ -282,6 +307,8 @@ deadline(const struct shell *s)
 
     if (next < at)
         at = next;
+    if (!s->welcomed && s->drop_at < at)
+        at = s->drop_at;
     if (s->welcomed && s->beat < at)
         at = s->beat;
     if (link_is_up(s->link) && s->heard + s->lost_us < at)
@@ -327,6 +354,7 @@ shell_run(struct shell *s)
         link_tick(s->link, now);
         follow_link(s, now);
         receive(s, now);
+        drop_work(s, now);
         supervisor_tick(s->supervisor, now);
         send_out(s);
         beat(s, now);

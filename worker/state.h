@@ -125,6 +125,9 @@ struct runner {
     const struct runner_hands *hands;
     void *arg;
     struct reports *out;
+    struct reports *first; /* goes before: what the next broker is to know */
+    bool joined;           /* there was a broker before */
+    bool lost;             /* and there is none now */
     struct code *codes;
     struct constant *constants; /* by digest */
     struct runner_job *jobs;
@@ -156,7 +159,16 @@ void runner_tell_running(struct runner *r, const struct piece *p, uint32_t offse
 /* Tell the broker when all that is left of a lease waits, or no longer. */
 void runner_tell_parked(struct runner *r, const struct piece *p, bool left_out);
 
+/* The broker is not to be asked for its end: forget it, now or with its last piece. */
+void runner_job_over(struct runner *r, struct runner_job *job);
+void runner_cancel(struct runner *r, const struct message_range *m, int64_t now);
+
+/* keeping.c */
+void runner_found(struct runner *r, int64_t now); /* there is a broker */
+void runner_adopted(struct runner *r, const struct message_adopted *m, int64_t now);
+
 /* codes.c */
+void codes_lost(struct runner *r); /* nobody answers what was asked */
 struct code *code_find(struct runner *r, struct spec *spec); /* or made; NULL: ENOMEM */
 void code_free(struct code *c);                              /* NULL is allowed */
 void code_say_failed(struct runner *r, const struct code *c, const char *text);
@@ -170,6 +182,7 @@ void constants_leave(struct runner *r, struct runner_job *job);
 void constants_work(struct runner *r, struct runner_job *job); /* its first piece came */
 void constants_rest(struct runner_job *job);                   /* its last one is gone */
 bool constants_ready(const struct runner_job *job);
+void constants_lost(struct runner *r);
 /* Is there one that cannot be had here? With `tell`, the broker hears why. */
 bool constants_failed(struct runner *r, const struct runner_job *job, bool tell);
 struct spec *constants_spec(struct runner_job *job);       /* for executors; NULL: ENOMEM */

@@ -399,6 +399,7 @@ supervisor_hello(struct supervisor *s, struct message *m)
     m->hello.labels = s->config.labels;
     m->hello.names = s->names;
     m->hello.nnames = s->config.nprograms;
+    m->hello.instance = s->instance;
 }
 
 /* The broker may have given us another name: executors that start from now on have it in their
@@ -436,6 +437,7 @@ supervisor_input(struct supervisor *s, const struct message *m, int64_t now)
     switch (m->type) {
     case MESSAGE_WELCOME:
         rename_worker(s, m->welcome.name);
+        s->instance = m->welcome.instance;
         break;
     case MESSAGE_PROGRAM_PART:
         on_part(s, &m->program_part);
@@ -494,6 +496,22 @@ supervisor_deadline(const struct supervisor *s)
     if (parts < at)
         at = parts;
     return s->deadline < at ? s->deadline : at;
+}
+
+void
+supervisor_lost(struct supervisor *s, int64_t now)
+{
+    s->now = now;
+    free_wants(s);
+    if (s->cache != NULL)
+        programs_stop(s->cache);
+    runner_lost(s->runner, now);
+}
+
+uint64_t
+supervisor_dropped(const struct supervisor *s)
+{
+    return runner_dropped(s->runner);
 }
 
 void

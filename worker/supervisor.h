@@ -64,7 +64,10 @@ void supervisor_hold(struct supervisor *s, bool hold);
 void supervisor_tick(struct supervisor *s, int64_t now);
 int64_t supervisor_deadline(const struct supervisor *s);
 
-/* The broker is gone, or is a new one: drop all work (running tasks are killed), keep programs. */
+/* There is no broker for now: work goes on, and the next WELCOME is told of it. */
+void supervisor_lost(struct supervisor *s, int64_t now);
+uint64_t supervisor_dropped(const struct supervisor *s); /* results that were too many to be kept */
+/* The broker is gone for too long: drop all work (running tasks are killed), keep programs. */
 void supervisor_reset(struct supervisor *s, int64_t now);
 /* Take nothing new, return what has not started, finish what runs. */
 void supervisor_drain(struct supervisor *s, int64_t now);

@@ -144,6 +144,14 @@ hear(struct bench *b)
                      size > 0 ? (const char *)c->data->bytes + at : "");
             }
             break;
+        case MESSAGE_HELD:
+            tell(b, "-> held %u of job %u attempt %u cpus %u%s:", (unsigned)m.held.lease,
+                 (unsigned)m.held.job, m.held.attempt, m.held.cpus,
+                 m.held.parked ? " parked" : "");
+            for (uint32_t i = 0; i < m.held.nruns; i += 2)
+                tell(b, " %u+%u", (unsigned)m.held.first + m.held.runs[i], m.held.runs[i + 1]);
+            tell(b, "\n");
+            break;
         case MESSAGE_RETURNED:
             tell(b, "-> lease %u: returned %u+%u why %d\n", (unsigned)m.returned.lease,
                  (unsigned)m.returned.first, m.returned.count, (int)m.returned.why);

@@ -1,6 +1,7 @@
 /* A client for the system tests: tasks DIRECTORY COMMAND [ARGUMENT...]
  *
  *     map COUNT MS         squares of 0 .. COUNT-1, each after MS milliseconds; says "right COUNT"
+ *     counted COUNT MS     the same; each run appends its task's index, 8 bytes, to DIRECTORY/runs
  *     call FUNCTION X      one task; says its result, or its error on standard error
  *     each FUNCTION COUNT  a map; says each result, or its error, on a line
  *     slots N              waits until the grid has N slots; says so
@@ -50,6 +51,22 @@ square(task_t *task)
     return task_return(task, &order.x, sizeof(order.x));
 }
 TASK(square)
+
+static int
+counted(task_t *task)
+{
+    char path[PATH_MAX];
+    uint64_t index = task_index(task);
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/runs", directory);
+    if ((fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0 ||
+        write(fd, &index, sizeof(index)) != sizeof(index))
+        return task_fail(task, "cannot write to %s", path);
+    close(fd);
+    return square(task);
+}
+TASK(counted)
 
 static void
 crash(void)
@@ -132,11 +149,11 @@ orders(size_t count, uint32_t ms)
 }
 
 static int
-map(futures_t *futures, size_t count, uint32_t ms)
+map(futures_t *futures, const char *function, size_t count, uint32_t ms)
 {
     struct order *inputs = orders(count, ms);
     uint64_t *outputs = calloc(count, sizeof(*outputs));
-    results_t *results = futures_map(futures, "square", inputs, count, sizeof(*inputs), NULL);
+    results_t *results = futures_map(futures, function, inputs, count, sizeof(*inputs), NULL);
     int rc = 0;
 
     if (results == NULL || results_collect(&results, outputs, sizeof(*outputs)) != 0)
@@ -219,7 +236,11 @@ main(int argc, char **argv)
     if ((futures = futures_open(&config)) == NULL)
         return complain();
     if (strcmp(argv[2], "map") == 0 && argc == 5)
-        rc = map(futures, strtoul(argv[3], NULL, 10), (uint32_t)strtoul(argv[4], NULL, 10));
+        rc = map(futures, "square", strtoul(argv[3], NULL, 10),
+                 (uint32_t)strtoul(argv[4], NULL, 10));
+    else if (strcmp(argv[2], "counted") == 0 && argc == 5)
+        rc = map(futures, "counted", strtoul(argv[3], NULL, 10),
+                 (uint32_t)strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "call") == 0 && argc == 5)
         rc = call(futures, argv[3], strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "each") == 0 && argc == 5)
