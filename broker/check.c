@@ -259,7 +259,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
                        of_place) {
             found = found || other == w;
         }
-        REQUIRE(found && !w->draining);
+        REQUIRE(found && !w->draining && !w->telling);
     }
     REQUIRE(w->load < 0 || w->tasks > w->slots);
 }

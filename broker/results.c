@@ -603,7 +603,9 @@ worker_input(struct scheduler *s, struct worker *w, const struct message *m)
     case MESSAGE_HELD:
         return claim(s, w, &m->held);
     case MESSAGE_TOLD:
+        w->telling = false;
         aside_release(s, worker_holder(w->peer));
+        worker_update(s, w);
         return 0;
     default:
         return broke(s, "a message that is not for workers to send");

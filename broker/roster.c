@@ -96,6 +96,7 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     w->place = PLACE_NONE;
     w->load = -1;
     w->progress = s->now;
+    w->telling = m->instance != 0;
     /* Young brokers do not know all their clients yet. */
     w->same = m->instance != 0 && m->instance == s->config.instance &&
               s->now > s->started + RESTART_US + CLAIM_US;

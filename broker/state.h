@@ -279,6 +279,7 @@ struct worker {
     unsigned nclaims;
     uint64_t claimed;         /* slots of these, in `busy` */
     bool same;                /* it was here before */
+    bool telling;             /* it may have what it would be given, and has not told all yet */
     struct holder_list holds; /* constants that it may keep: contents.c */
     int place;                /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
     int load;                 /* index of the bucket in s->loaded; -1 */

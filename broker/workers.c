@@ -26,7 +26,7 @@ place_of(const struct scheduler *s, const struct worker *w)
                           .busy = w->busy,
                           .work = w->work};
 
-    if (w->draining || w->peer->backlog > w->window || w->bytes >= w->window)
+    if (w->draining || w->telling || w->peer->backlog > w->window || w->bytes >= w->window)
         return PLACE_NONE;
     if (w->busy < w->slots)
         return bucket_of(w->slots - w->busy);

@@ -339,6 +339,7 @@ parked_tasks_are_adopted_as_parked(void **state)
                                         .parked = true,
                                         .runs = runs,
                                         .nruns = 2}});
+    grid_told(g, 2);
     client_tells(g, 1, 0, 1, false);
     grid_inputs(g, 1, 1, 1, 1);
     expect(g, "2: welcome w workers=1 slots=1\n"
@@ -417,6 +418,26 @@ what_it_does_not_bring_is_run_at_once(void **state)
               "3: job N square\n3: slice 101 job=N 0+1 attempt=2\n");
 }
 
+/* Nobody else could run it meanwhile: it is ready when its worker is back. */
+static void
+a_worker_tells_before_it_is_given_anything(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    for (int i = 0; i < 4; i++) {
+        grid_pass(g, 2 * SECOND);
+        grid_beat(g, 1);
+    }
+    grid_forget(g);
+    worker(g, 3, 1, 1, INSTANCE);
+    grid_pass(g, 200000);
+    expect(g, "3: welcome w workers=1 slots=1\n1: grid workers=1 slots=1\n");
+    held(g, 3, 100, 1, 1, 0, 1);
+    grid_told(g, 3);
+    expect(g, "3: job N square\n3: adopted 100 wanted\n");
+}
+
 static void
 of_two_that_have_it_the_first_counts(void **state)
 {
@@ -445,6 +466,11 @@ what_was_cancelled_meanwhile_is_not_wanted(void **state)
 
     run_one(g);
     grid_end(g, 1, 1, 1);
+    for (int i = 0; i < 8; i++) { /* until it knows all its clients for sure */
+        grid_pass(g, 2 * SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 2);
+    }
     scheduler_gone(g->scheduler, 2, g->now);
     grid_cancel(g, 1, 1, 0, 1);
     grid_forget(g);
@@ -513,6 +539,7 @@ main(void)
         TEST(a_worker_whose_link_broke_goes_on),
         TEST(a_worker_that_died_is_waited_for_but_shortly),
         TEST(what_it_does_not_bring_is_run_at_once),
+        TEST(a_worker_tells_before_it_is_given_anything),
         TEST(of_two_that_have_it_the_first_counts),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
