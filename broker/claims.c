@@ -399,11 +399,12 @@ claim(struct scheduler *s, struct worker *w, const struct message_held *m)
     struct lease *l = lease_find(s, m->lease);
     struct claim *x;
 
-    if (l != NULL && l->worker != w) {
+    if (l != NULL && l->worker != w && s->config.lasting) {
         snprintf(s->why, sizeof(s->why), "a lease of another worker");
         return -1;
     }
-    if ((x = claim_new(s, w, m)) == NULL) {
+    /* Without lasting numbers it could be a lease of anything. */
+    if (!s->config.lasting || (x = claim_new(s, w, m)) == NULL) {
         say_adopted(s, w, m->lease, false);
         return 0;
     }

@@ -409,36 +409,97 @@ overruns(const struct scheduler *s, const struct client *c, uint64_t cost, uint6
     return c->bytes + cost > window && (c->bytes > c->grant || count > 1);
 }
 
-static int
-inputs(struct scheduler *s, struct client *c, const struct message_inputs *from)
+static void
+mark_if_told(const struct outgoing *o, const struct message_inputs *m, uint64_t last,
+             uint64_t *bits)
 {
-    struct job *j = job_of_client(c, from->job);
-    struct message_inputs rest = *from, *m = &rest;
-    uint64_t count, cost;
-    int64_t known;
+    bool results = o->m.type == MESSAGE_RESULTS;
+    uint64_t job = results ? o->m.results.job : o->m.ended.job;
+    uint64_t from = results ? o->m.results.first : o->m.ended.first;
+    uint64_t to = from + (results ? o->m.results.columns.count : o->m.ended.count);
+
+    from = from > m->first ? from : m->first;
+    to = to < last ? to : last;
+    if (job == m->job && from < to)
+        bits_set(bits, (uint32_t)(from - m->first), (uint32_t)(to - m->first));
+}
+
+/* Of these tasks, those whose outcomes are on their way to the client, though their job may be
+ * forgotten already. */
+static void
+mark_told(const struct client *c, const struct message_inputs *m, uint64_t *bits)
+{
+    const struct outgoing *o;
+    uint64_t last = m->first + m->columns.count;
+
+    STAILQ_FOREACH (o, &c->unread, by_client) {
+        mark_if_told(o, m, last, bits);
+    }
+    STAILQ_FOREACH (o, &c->held, link) {
+        mark_if_told(o, m, last, bits);
+    }
+}
+
+/* Tasks that are new here. */
+static int
+accept(struct scheduler *s, struct client *c, struct job *j, const struct message_inputs *m)
+{
+    uint64_t count = m->columns.count, cost = m->columns.length + count * TASK_COST;
+
+    if (overruns(s, c, cost, count))
+        return broke(s, "more inputs than the window allows");
+    if (job_accept(s, j, m) == 0)
+        return 0;
+    tell_ended(
+        s, j, m->first, count,
+        &(struct ending){.outcome = OUTCOME_REJECTED, .text = "the broker is out of memory"});
+    j->next = m->first + count;
+    j->failed += count;
+    return 0;
+}
+
+/* The same of a client that came back: but for those that ended before it went. */
+static int
+accept_again(struct scheduler *s, struct client *c, struct job *j, const struct message_inputs *m)
+{
+    uint64_t bits[LIMIT_ITEMS / 64] = {0};
+    uint32_t at = 0, count = m->columns.count;
+
+    mark_told(c, m, bits);
+    while ((at = bits_next(bits, at, count, false)) < count) {
+        uint32_t end = bits_next(bits, at, count, true);
+        struct message_inputs part = *m;
+
+        part.first = m->first + at;
+        part.columns = columns_part(&m->columns, at, end - at, columns_length(&m->columns, 0, at));
+        if (accept(s, c, j, &part) != 0)
+            return -1;
+        at = end;
+    }
+    j->next = m->first + count;
+    return 0;
+}
+
+static int
+inputs(struct scheduler *s, struct client *c, const struct message_inputs *m)
+{
+    struct job *j = job_of_client(c, m->job);
+    struct message_inputs rest = *m;
+    uint32_t count = m->columns.count, known;
+    int64_t before;
 
     if (j == NULL || j->ended)
         return broke(s, "inputs of a job that is not open");
-    if (m->first > UINT64_MAX - m->columns.count || (known = told_before(s, j, m)) < 0)
+    if (m->first > UINT64_MAX - count || (before = told_before(s, j, m)) < 0)
         return broke(s, "inputs of tasks that were there already");
-    m->first += (uint64_t)known;
-    m->columns =
-        columns_part(&from->columns, (uint32_t)known, from->columns.count - (uint32_t)known,
-                     columns_length(&from->columns, 0, (uint32_t)known));
-    count = m->columns.count;
-    cost = m->columns.length + count * TASK_COST;
-    if (overruns(s, c, cost, count))
-        return broke(s, "more inputs than the window allows");
-    if (count == 0)
+    known = (uint32_t)before;
+    if (known == count)
         return 0;
-    if (job_accept(s, j, m) != 0) {
-        tell_ended(
-            s, j, m->first, count,
-            &(struct ending){.outcome = OUTCOME_REJECTED, .text = "the broker is out of memory"});
-        j->next = j->told = m->first + count;
-        j->failed += count;
-        return 0;
-    }
+    rest.first += known;
+    rest.columns =
+        columns_part(&m->columns, known, count - known, columns_length(&m->columns, 0, known));
+    if ((c->telling ? accept_again(s, c, j, &rest) : accept(s, c, j, &rest)) != 0)
+        return -1;
     j->told = j->next;
     claims_look_at(s, j, false);
     notices_job_ready(s, j);

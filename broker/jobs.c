@@ -438,8 +438,11 @@ add_to_hashes(struct scheduler *s, struct job *j)
 static uint64_t
 lasting_number(struct scheduler *s, const struct client *c, uint64_t id)
 {
-    uint64_t number = id, part;
+    static const uint8_t none[sizeof(c->session)];
+    uint64_t number = scatter(id), part;
 
+    if (memcmp(c->session, none, sizeof(none)) == 0) /* it does not say who it is */
+        number = scatter(s->next_lease ^ s->next_job);
     for (size_t i = 0; i < sizeof(c->session); i += sizeof(part)) {
         memcpy(&part, c->session + i, sizeof(part));
         number = scatter(number ^ part);

@@ -95,7 +95,8 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
     o->m.results = (struct message_results){
         .job = j->id,
         .first = m->first + from,
-        .attempt = m->attempt,
+        /* One that was adopted may have another number for it than we have. */
+        .attempt = a->lease != NULL ? a->lease->range->attempt : m->attempt,
         .worker = words(a->worker->name),
         .run_us = m->columns.count == count
                       ? m->run_us

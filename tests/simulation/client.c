@@ -25,6 +25,7 @@ struct client {
     unsigned jobs_left; /* to be submitted */
     int64_t turn_at;
     int64_t gone;         /* since when there is no broker; 0: there is */
+    uint64_t keep_ms;     /* its jobs go on for so long when it is silent */
     int64_t lost_timeout; /* without a broker for so long, it gives up; 0: never */
 };
 
@@ -113,7 +114,8 @@ say_hello(struct client *c)
                                   .host = "sim",
                                   .machine = "",
                                   .labels = "",
-                                  .window = c->window}};
+                                  .window = c->window,
+                                  .keep_ms = c->keep_ms}};
 
     m.hello.session[0] = (uint8_t)(1 + c->number);
     m.hello.session[3] = 1;
@@ -181,6 +183,8 @@ turn(struct client *c)
     if (s->thorough || s->steps % 64 == 0)
         core_check(c->core);
     at = core_deadline(c->core);
+    if (core_taken_deadline(c->core) < at)
+        at = core_taken_deadline(c->core);
     if (line_deadline(&c->line) < at)
         at = line_deadline(&c->line);
     if (c->gone != 0 && c->lost_timeout != 0 && c->core->unended > 0 &&
@@ -401,6 +405,7 @@ client_new(struct sim *s, unsigned number)
     /* A client tells what it received in steps of 1 MiB. */
     c->window = (uint64_t)random_between(r, 1100000, 4000000);
     c->lost_timeout = random_chance(r, 15) ? random_between(r, 1000000, 20000000) : 0;
+    c->keep_ms = random_chance(r, 30) ? 0 : random_below(r, 60000);
     line_init(&c->line, &c->actor);
     c->line.again = s->now + random_between(r, 0, 100000);
     c->turn_at = INT64_MAX;

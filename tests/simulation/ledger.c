@@ -19,7 +19,8 @@ struct held { /* a lease */
     uint32_t count, attempt, left;
     uint32_t *costs; /* in the window */
     bool *over;
-    bool waited; /* it was told once that all that is left waits */
+    bool waited;   /* it was told once that all that is left waits */
+    bool unwanted; /* it may come back, or not */
     TAILQ_ENTRY(held) link;
 };
 
@@ -125,15 +126,16 @@ static void
 check_window(const struct ledger *l)
 {
     const struct held *h;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, before;
     unsigned leases = 0;
 
     TAILQ_FOREACH (h, &l->leases, link) {
         if (h->waited)
             continue;
+        before = bytes;
         for (uint32_t i = 0; i < h->count; i++)
             bytes += h->over[i] ? 0 : h->costs[i];
-        leases++;
+        leases += bytes > before; /* what was cancelled does not count */
     }
     if (bytes > l->worker.window && leases > 1)
         sim_fail(l->sim, "the window of %s is overrun", l->worker.name);
@@ -167,6 +169,15 @@ hold(struct ledger *l, const struct message_slice *m)
             TASK_COST + (m->columns.sizes != NULL ? m->columns.sizes[i] : m->columns.size);
     TAILQ_INSERT_TAIL(&l->leases, h, link);
     check_window(l);
+}
+
+static void
+adopted(struct ledger *l, const struct message_adopted *m)
+{
+    struct held *h = find_lease(l, m->lease);
+
+    if (h != NULL && !m->wanted)
+        h->unwanted = true;
 }
 
 /* What is cancelled does not count any more, but comes back still. */
@@ -224,6 +235,9 @@ ledger_down(struct ledger *l, const struct message *m)
     case MESSAGE_JOB_END:
         end_job(l, m->job_end.job);
         break;
+    case MESSAGE_ADOPTED:
+        adopted(l, &m->adopted);
+        break;
     default:
         break;
     }
@@ -250,6 +264,33 @@ give_back(struct ledger *l, uint64_t lease, uint64_t first, uint32_t count)
     h->left -= count;
     if (h->left == 0)
         drop(l, h);
+}
+
+/* What a worker brings with it is as if given again. */
+static void
+bring(struct ledger *l, const struct message_held *m)
+{
+    uint32_t count = m->runs[m->nruns - 2] + m->runs[m->nruns - 1];
+    struct held *h = calloc(1, sizeof(*h));
+
+    assert(h != NULL);
+    if (find_lease(l, m->lease) != NULL)
+        sim_fail(l->sim, "%s tells lease %" PRIu64 " twice", l->worker.name, m->lease);
+    *h = (struct held){.id = m->lease,
+                       .job = m->job,
+                       .first = m->first,
+                       .count = count,
+                       .attempt = m->attempt,
+                       .waited = true,
+                       .costs = calloc(count, sizeof(uint32_t)),
+                       .over = calloc(count, sizeof(bool))};
+    assert(h->costs != NULL && h->over != NULL);
+    memset(h->over, true, count * sizeof(bool));
+    for (uint32_t i = 0; i < m->nruns; i += 2) {
+        memset(h->over + m->runs[i], false, m->runs[i + 1] * sizeof(bool));
+        h->left += m->runs[i + 1];
+    }
+    TAILQ_INSERT_TAIL(&l->leases, h, link);
 }
 
 static void
@@ -287,6 +328,9 @@ ledger_up(struct ledger *l, const struct message *m)
     case MESSAGE_PARKED:
         parked(l, &m->parked);
         break;
+    case MESSAGE_HELD:
+        bring(l, &m->held);
+        break;
     default:
         break;
     }
@@ -295,6 +339,13 @@ ledger_up(struct ledger *l, const struct message *m)
 bool
 ledger_is_empty(const struct ledger *l, const char **what)
 {
-    *what = TAILQ_EMPTY(&l->leases) ? "a job at a worker" : "a lease at a worker";
-    return TAILQ_EMPTY(&l->leases) && TAILQ_EMPTY(&l->jobs);
+    const struct held *h;
+
+    *what = "a lease at a worker";
+    TAILQ_FOREACH (h, &l->leases, link) {
+        if (!h->unwanted)
+            return false;
+    }
+    *what = "a job at a worker";
+    return TAILQ_EMPTY(&l->jobs);
 }

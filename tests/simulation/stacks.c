@@ -340,8 +340,9 @@ say_hello(struct executor *e)
     if (e->greeted)
         return;
     e->greeted = true;
-    for (int i = 0; i < 8; i++)
-        m.hello.session[i] = (uint8_t)(1 + random_below(r, 255));
+    while (e->session == 0) /* the same the next time */
+        e->session = random_next(r);
+    memcpy(m.hello.session, &e->session, sizeof(e->session));
     executor_say(e, &m);
 }
 

@@ -50,6 +50,9 @@ struct worker {
     char cached[NAMES][65];
     char why[80];
     bool any_gone, draining;
+    uint64_t instance; /* of the last broker */
+    int64_t keep_us;   /* how long work is kept without one */
+    int64_t drop_at;
     int64_t turn_at;
 };
 
@@ -213,7 +216,8 @@ hand_hang_up(void *arg, unsigned number)
 {
     struct worker *w = arg;
 
-    connection_finish(w->seats[number].pipe, SIDE_BROKER);
+    if (w->seats[number].pipe != NULL)
+        connection_finish(w->seats[number].pipe, SIDE_BROKER);
 }
 
 static void
@@ -302,6 +306,8 @@ start(struct worker *w)
     assert(w->runner != NULL && runner_executors(w->runner) <= EXECUTORS);
     w->draining = false;
     w->session++;
+    w->instance = 0;
+    w->drop_at = INT64_MAX;
     w->actor.asleep = 0;
     line_init(&w->line, &w->actor);
     w->turn_at = INT64_MAX;
@@ -378,7 +384,8 @@ say_hello(struct worker *w)
                                   .window = w->window,
                                   .slots = w->slots,
                                   .machine = w->machine,
-                                  .labels = w->labels}};
+                                  .labels = w->labels,
+                                  .instance = w->instance}};
 
     m.hello.session[0] = (uint8_t)(1 + w->number);
     m.hello.session[1] = w->session;
@@ -386,14 +393,24 @@ say_hello(struct worker *w)
     line_say(&w->line, &m);
 }
 
-/* Its work is dropped, as the broker drops it. */
+/* Its work goes on: HELD puts into the ledger again what the next broker is told of. */
 static void
-reset(struct worker *w)
+lost(struct worker *w)
 {
     history_worker_lost(w->actor.sim->history);
     memset(w->fetches, 0, sizeof(w->fetches));
-    runner_reset(w->runner, w->actor.sim->now);
+    runner_lost(w->runner, w->actor.sim->now);
     ledger_clear(w->ledger);
+    w->drop_at = w->actor.sim->now + w->keep_us;
+}
+
+static void
+drop(struct worker *w)
+{
+    if (w->line.talk.welcome || w->actor.sim->now < w->drop_at)
+        return;
+    runner_reset(w->runner, w->actor.sim->now);
+    w->drop_at = INT64_MAX;
 }
 
 static void
@@ -403,7 +420,7 @@ lose(struct worker *w)
 
     line_lost(&w->line, false);
     if (welcome)
-        reset(w);
+        lost(w);
     plan_turn(w);
 }
 
@@ -424,7 +441,7 @@ tick_line(struct worker *w)
     bool welcome = w->line.talk.welcome;
 
     if (w->line.connection != NULL && !line_tick(&w->line) && welcome)
-        reset(w);
+        lost(w);
     if (line_dial(&w->line))
         say_hello(w);
 }
@@ -437,6 +454,7 @@ turn(struct worker *w)
 
     w->turn_at = INT64_MAX;
     bury(w);
+    drop(w);
     answer_wants(w);
     runner_tick(w->runner, s->now);
     send_out(w);
@@ -451,6 +469,8 @@ turn(struct worker *w)
         return;
     }
     at = runner_deadline(w->runner, s->now);
+    if (!w->line.talk.welcome && w->drop_at < at)
+        at = w->drop_at;
     if (line_deadline(&w->line) < at)
         at = line_deadline(&w->line);
     if (fetch_deadline(w) < at)
@@ -472,6 +492,10 @@ of_broker(struct worker *w, const struct message *m)
     }
     if (!w->line.talk.welcome || m->type == MESSAGE_BEAT)
         return;
+    if (m->client == 0 && m->type == MESSAGE_WELCOME) {
+        w->instance = m->welcome.instance;
+        w->drop_at = INT64_MAX;
+    }
     if (m->type == MESSAGE_PROGRAM_PART)
         take_part(w, &m->program_part);
     ledger_down(w->ledger, m);
@@ -595,6 +619,7 @@ describe(struct worker *w)
     w->window = (uint64_t)random_between(r, 500, 50000);
     w->machine = w->able ? machines[w->number % 2] : machines[random_below(r, 4) == 0];
     w->labels = w->able ? "gpu=1,zone=a,zone=b,big" : labels[random_below(r, 5)];
+    w->keep_us = random_chance(r, 20) ? 0 : random_between(r, 0, 60000000);
     w->tasks_per_executor = random_chance(r, 10) ? 1 + (unsigned)random_below(r, 100) : 0;
 }
 
