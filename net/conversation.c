@@ -6,7 +6,7 @@
 enum {
     HELLO_US = 5000000,      /* a broker that does not answer HELLO by then is tried again */
     AGAIN_LEAST = 50 * 1000, /* first interval between two attempts; up to twice that */
-    AGAIN_MOST = 15 * 1000 * 1000,
+    AGAIN_MOST = 1500 * 1000, /* a broker that is back is found within three seconds */
     STEADY = 5 * 1000 * 1000, /* a connection that lasted so long starts the intervals over */
 };
 
