@@ -14,12 +14,12 @@ ladle_messages(test_client programs/letters.proto)
 foreach(endpoint serial local:2 local:1)
   string(REPLACE ":" "_" name ${endpoint})
   add_test(NAME client_${name} COMMAND test_client ${endpoint})
-  set_tests_properties(client_${name} PROPERTIES TIMEOUT 300)
+  set_tests_properties(client_${name} PROPERTIES TIMEOUT 900)
 endforeach()
 if(TARGET ladle-cli AND TARGET ladle-worker)
   add_test(NAME client_grid COMMAND ladle-cli run -n 2 -- sh -c
     "LADLE_BROKER_TEST=$LADLE_BROKER exec $<TARGET_FILE:test_client>")
-  set_tests_properties(client_grid PROPERTIES TIMEOUT 300)
+  set_tests_properties(client_grid PROPERTIES TIMEOUT 900)
 endif()
 add_test(NAME client_exports COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/exports.sh
   $<TARGET_FILE:ladle> $<TARGET_FILE:ladle_static> ${PROJECT_SOURCE_DIR}/client)
@@ -28,18 +28,18 @@ if(TARGET ladle-worker)
   ladle_unit_test(client_and_broker SOURCES test_client_grid.c
     LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
       PkgConfig::JANSSON)
-  set_tests_properties(client_and_broker PROPERTIES TIMEOUT 300)
+  set_tests_properties(client_and_broker PROPERTIES TIMEOUT 900)
   add_dependencies(test_client_and_broker ladle-broker ladle-worker ladle-cli)
 
   ladle_unit_test(scoop_defects SOURCES test_scoop_defects.c ../unit/grid.c ../unit/tape.c
     LIBS ladle system_harness ladle_scheduler ladle_net ladle_proto ladle_base PkgConfig::ZMQ
       PkgConfig::PROTOBUFC PkgConfig::JANSSON)
-  set_tests_properties(scoop_defects PROPERTIES TIMEOUT 300)
+  set_tests_properties(scoop_defects PROPERTIES TIMEOUT 900)
   add_dependencies(test_scoop_defects ladle-broker ladle-worker ladle-cli)
 
   ladle_unit_test(shared_constants SOURCES test_shared.c gauge.c
     LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
       PkgConfig::JANSSON)
-  set_tests_properties(shared_constants PROPERTIES TIMEOUT 300)
+  set_tests_properties(shared_constants PROPERTIES TIMEOUT 900)
   add_dependencies(test_shared_constants ladle-broker ladle-worker ladle-cli)
 endif()

@@ -122,7 +122,7 @@ page_program() {
     for way in serial local:2 grid; do
         local run=(env "LADLE_BROKER=$way")
         [ $way = grid ] && run=("$bin/ladle" run -n 2 --)
-        timeout 60 "${run[@]}" "./$program" "${arguments[@]}" \
+        timeout 200 "${run[@]}" "./$program" "${arguments[@]}" \
             >"$program.out" 2>"$program.log" </dev/null
         status=$?
         head -n 20 "$program.log"
@@ -276,7 +276,7 @@ END_OF_C
     "$bin/ladle-worker" --broker "$broker" --slots 1 --directory "$dir/worker" \
         --program "shouter=$dir/shouter.py" >worker.log 2>&1 &
     pids+=($!)
-    LADLE_BROKER=$broker timeout 60 ./client 'hello, grid' >client.out 2>client.err
+    LADLE_BROKER=$broker timeout 200 ./client 'hello, grid' >client.out 2>client.err
     status=$?
     kill "${pids[@]}"
     wait "${pids[@]}" 2>/dev/null

@@ -13,14 +13,15 @@ export LC_ALL=C
 
 ways=(serial local:1 local:2 grid)
 failures=0
+patience=200 # seconds: on two busy cores under a sanitizer, half of it was needed
 
 # on WAY PROGRAM [ARGUMENT]...
 on() {
     local way=$1
     shift
     case $way in
-    grid) timeout 60 "$bin/ladle" run -n 2 -- "$@" ;;
-    *) LADLE_BROKER=$way timeout 60 "$@" ;;
+    grid) timeout "$patience" "$bin/ladle" run -n 2 -- "$@" ;;
+    *) LADLE_BROKER=$way timeout "$patience" "$@" ;;
     esac
 }
 
@@ -46,7 +47,7 @@ same() {
 ends() {
     local what=$1 expected=$2 pattern=$3 status
     shift 3
-    timeout 60 "$@" >"$dir/ends.out" 2>"$dir/ends.err" </dev/null
+    timeout "$patience" "$@" >"$dir/ends.out" 2>"$dir/ends.err" </dev/null
     status=$?
     [ "$status" -ne 0 ] || cat "$dir/ends.out" >>"$dir/ends.err"
     if [ "$status" -eq "$expected" ] && grep -q -- "$pattern" "$dir/ends.err"; then
@@ -94,10 +95,10 @@ check_pi() {
     grep -q '^pi is about 3\.1[34]' serial
     verdict $? "about pi: $(cat serial)"
     for slots in 1 2 8; do
-        timeout 60 "$bin/pi" --slots $slots 50 2000 >slots.$slots 2>&1
+        timeout "$patience" "$bin/pi" --slots $slots 50 2000 >slots.$slots 2>&1
         same "same digits on $slots slots" serial slots.$slots
     done
-    timeout 60 "$bin/pi" --seed 2 50 2000 >seed 2>&1
+    timeout "$patience" "$bin/pi" --seed 2 50 2000 >seed 2>&1
     ! cmp -s serial seed
     verdict $? "other digits from another seed"
     ends "no number: a sentence" 2 "TASKS: 'x' is not a whole number" "$bin/pi" x
@@ -134,7 +135,7 @@ check_onemax() {
         if [ $map = grid ]; then
             on grid "$bin/onemax" --map grid >$map 2>$map.err
         else
-            timeout 60 "$bin/onemax" --map $map >$map 2>$map.err
+            timeout "$patience" "$bin/onemax" --map $map >$map 2>$map.err
         fi
         verdict $? "--map $map: exit status"
         [ $map = serial ] || same "--map $map: same run as serial" serial $map
@@ -208,7 +209,7 @@ check_poll() {
     ends "no such broker: a sentence, exit status 1" 1 "^$example: .*nonsense" \
         env LADLE_BROKER=local:nonsense "$bin/$example"
     # Most of a second of work for one slot: there are ticks, of a tenth each.
-    LADLE_BROKER=local:1 timeout 60 "$bin/$example" >out 2>ticks
+    LADLE_BROKER=local:1 timeout "$patience" "$bin/$example" >out 2>ticks
     grep -qx '[0-9]* of 40' ticks
     verdict $? "the timer goes on meanwhile"
     ! grep -qvx '[0-9]* of 40' ticks
@@ -276,7 +277,7 @@ check_quicksort() {
     verdict $? "in order: $(cat serial)"
     everywhere 1
     for way in serial local:2; do
-        LADLE_BROKER=$way timeout 60 "$bin/quicksort" --seed 9 100000 >$way 2>&1
+        LADLE_BROKER=$way timeout "$patience" "$bin/quicksort" --seed 9 100000 >$way 2>&1
         verdict $? "$way: other numbers: $(cat $way)"
     done
     ends "no number: a sentence" 2 "COUNT: 'x' is not a whole number" "$bin/quicksort" x

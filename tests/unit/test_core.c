@@ -350,7 +350,7 @@ a_long_stream_of_singles_fills_its_messages(void **state_p)
     struct message m;
     uint32_t messages = 0;
 
-    for (int i = 0; i < 40000; i++) {
+    for (int i = 0; i < 12000; i++) {
         append(t, j, "0123456789abcdef");
         if (i % 10 == 0)
             while (core_output(t->core, &m, t->now))
