@@ -259,7 +259,8 @@ executor_owner(const struct executor *e)
 {
     if (e->board->attached)
         return board_owner(e->board);
-    /* One that went on has not ended, nor said that it waits again: what came since is not begun. */
+    /* One that went on has not ended, nor said that it waits again: what came since is not begun.
+     */
     for (const struct parked *k = e->parked; k != NULL && e->awake > 0; k = k->hh.next)
         if (k->awake)
             return k->lease;
