@@ -21,6 +21,7 @@ from grid import Failed, Grid
 from processes import marked, read, wait_until
 
 EXECUTOR_DESCRIPTORS = 4  # that a worker has open for one that lives
+STALLED = 20  # seconds in which something must have ended, if not all has in time
 SETTLE = 20  # seconds until a grid whose client has left is at rest
 
 
@@ -67,14 +68,24 @@ class Round:
         self.say(f"{now:6.2f} s all heals")
         self.breaker.heal()
 
-    def await_client(self):
-        end = time.monotonic() + self.options.patience
+    def wait_for_client(self, seconds):
+        end = time.monotonic() + seconds
         while self.grid.client.alive() and time.monotonic() < end:
             self.breaker.advance(0)
             time.sleep(0.05)
-        if self.grid.client.alive():
-            self.complaints.append(f"the client has not ended {self.options.patience} s after all "
-                                   "was healed")
+        return not self.grid.client.alive()
+
+    def await_client(self):
+        """For longer on a machine so slow that all still goes on, but not for ever."""
+        began = time.monotonic()
+        patience, before = self.options.patience, None
+        done = self.wait_for_client(patience)
+        while not done and before != (before := self.grid.status().get("tasks_done")) and \
+                time.monotonic() < began + 3 * patience:
+            done = self.wait_for_client(STALLED)
+        if not done:
+            self.complaints.append(f"the client has not ended {time.monotonic() - began:.0f} s "
+                                   "after all was healed")
             self.examine()
             self.grid.client.kill()
         elif self.grid.client.status() != 0:
