@@ -40,7 +40,8 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     memcpy(c->session, m->session, sizeof(c->session));
     set_keep(c, m);
     c->carrier = p->carrier != NULL ? p->carrier->worker : NULL;
-    c->window = m->window > 0 ? m->window : WINDOW_RESULT;
+    /* It may ask for less than there is for each, not for more. */
+    c->window = m->window > 0 && m->window < WINDOW_RESULT ? m->window : WINDOW_RESULT;
     c->turn = s->turn;
     STAILQ_INIT(&c->held);
     STAILQ_INIT(&c->unread);

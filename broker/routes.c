@@ -119,6 +119,15 @@ routes_find(const struct routes *self, uint32_t number)
     return r;
 }
 
+struct route *
+routes_find_fd(const struct routes *self, int fd)
+{
+    struct route *r = NULL;
+
+    HASH_FIND(by_fd, self->by_fd, &fd, sizeof(fd), r);
+    return r;
+}
+
 /* ---- outbox -------------------------------------------------------------------------------- */
 
 static void
@@ -271,9 +280,8 @@ routes_probed(struct routes *self, struct route *r, int64_t now)
 void
 routes_fd_ended(struct routes *self, int fd, int64_t now)
 {
-    struct route *r = NULL;
+    struct route *r = routes_find_fd(self, fd);
 
-    HASH_FIND(by_fd, self->by_fd, &fd, sizeof(fd), r);
     if (r != NULL)
         routes_suspect(self, r, now);
     else if (self->sweep_at == CLOCK_NEVER)

@@ -46,6 +46,9 @@ struct route {
     bool timed;       /* in routes->timed: there is a time in one of the two */
     TAILQ_ENTRY(route) by_time;
 
+    uint64_t messages;          /* that came so far */
+    uint64_t weighed, received; /* the same when hoard.h last looked, and the kernel's bytes then */
+
     char label[160];  /* for the log: "worker node1"; "" before its HELLO */
     bool joined;      /* it was welcomed */
     bool is_operator; /* comes and goes without a line in the log */
@@ -73,6 +76,7 @@ void routes_clear(struct routes *self);
  * own choice) or ENOMEM. */
 struct route *routes_sender(struct routes *self, zmq_msg_t *id, zmq_msg_t *message, int64_t now);
 struct route *routes_find(const struct routes *self, uint32_t number); /* NULL if it is gone */
+struct route *routes_find_fd(const struct routes *self, int fd);       /* the same */
 void routes_remove(struct routes *self, struct route *r);              /* and what waits for it */
 
 /* Send, or keep for later; takes what is in `f` over. -1 with errno EHOSTUNREACH (the connection

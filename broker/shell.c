@@ -5,6 +5,8 @@
 #include "../base/poller.h"
 #include "../client/ladle.h"
 #include "bindings.h"
+#include "gate.h"
+#include "hoard.h"
 #include "routes.h"
 #include "scheduler.h"
 
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -23,6 +26,7 @@ enum {
     TURN_US = 2000,      /* ... or for so long: then timers and sending have their turn */
     REFUSED_US = 250000, /* from a refusal to the end of the connection: time to read it */
     READ_US = 100000,    /* for what a lost peer had sent before */
+    WEIGH_US = 250000,   /* from one look at messages without end to the next */
     RETRY_US = 10000,    /* for full pipes, whose wake-up another call may have eaten */
     LOG_LINES = 50,      /* about peers, in a second */
     LINGER_MS = 500,
@@ -36,6 +40,9 @@ struct shell {
     struct scheduler *scheduler;
     struct arena *in, *out;
     struct routes routes;
+    struct gate gate;
+    struct hoard hoard;
+    int64_t weigh_at;
     bool stop;
     unsigned lines; /* about peers, since lines_from */
     int64_t lines_from;
@@ -237,6 +244,7 @@ receive(struct shell *s, int64_t now)
         rc = 1;
         goto out;
     }
+    r->messages++;
     if (r->state != ROUTE_CONDEMNED) {
         if (rc < 0)
             refuse(s, r,
@@ -279,6 +287,31 @@ receive_all(struct shell *s, int64_t now)
 }
 
 static void
+monitored(struct shell *s, int event, int32_t value, int64_t now)
+{
+    switch (event) {
+    case ZMQ_EVENT_LISTENING:
+        gate_listening(&s->gate, value);
+        break;
+    case ZMQ_EVENT_ACCEPTED:
+        gate_accepted(&s->gate, value, now);
+        break;
+    case ZMQ_EVENT_DISCONNECTED:
+        gate_ended(&s->gate, value);
+        routes_fd_ended(&s->routes, value, now);
+        break;
+    case ZMQ_EVENT_ACCEPT_FAILED:
+        if (value == EMFILE)
+            gate_failed(&s->gate, now);
+        else if (may_log(s, now))
+            log_warn("cannot accept a connection: %s", strerror(value));
+        break;
+    default:
+        break;
+    }
+}
+
+static void
 read_monitor(struct shell *s, int64_t now)
 {
     zmq_msg_t m;
@@ -294,10 +327,7 @@ read_monitor(struct shell *s, int64_t now)
         }
         while (zmq_msg_more(&m) && zmq_msg_recv(&m, s->monitor, ZMQ_DONTWAIT) >= 0)
             continue; /* the endpoint */
-        if (event == ZMQ_EVENT_DISCONNECTED)
-            routes_fd_ended(&s->routes, value, now);
-        else if (event == ZMQ_EVENT_ACCEPT_FAILED && may_log(s, now))
-            log_warn("cannot accept a connection: %s", strerror(value));
+        monitored(s, event, value, now);
     }
     zmq_msg_close(&m);
 }
@@ -341,6 +371,30 @@ timers(struct shell *s, int64_t now)
     routes_settle(&s->routes);
 }
 
+static bool
+is_welcome(void *arg, int fd, ino_t inode)
+{
+    struct shell *s = arg;
+    const struct route *r = routes_find_fd(&s->routes, fd);
+
+    return r != NULL && r->inode == inode && r->joined;
+}
+
+static void
+watch_gate(struct shell *s, int64_t now)
+{
+    unsigned n = gate_tick(&s->gate, is_welcome, s, now);
+
+    if (now >= s->weigh_at) {
+        s->weigh_at = now + WEIGH_US;
+        n += hoard_check(&s->hoard, &s->routes);
+    }
+    if (n > 0 && may_log(s, now))
+        log_warn("cut %u connections: they sent no hello, or a message without end", n);
+    while (n-- > 0)
+        scheduler_count_cut(s->scheduler);
+}
+
 static int
 events(void *socket)
 {
@@ -362,6 +416,10 @@ deadline(struct shell *s, int64_t now)
         at = s->routes.due;
     if (at > s->routes.sweep_at)
         at = s->routes.sweep_at;
+    if (at > gate_deadline(&s->gate))
+        at = gate_deadline(&s->gate);
+    if (at > s->weigh_at && s->routes.by_id != NULL)
+        at = s->weigh_at;
     /* ZMQ_FD tells of changes only: what is there already must be asked for before each sleep. */
     if (((events(s->router) | events(s->monitor)) & ZMQ_POLLIN) != 0)
         at = 0;
@@ -382,6 +440,7 @@ shell_run(struct shell *s)
         if (receive_all(s, now) != 0)
             return -1;
         timers(s, now);
+        watch_gate(s, now);
         flush(s, now);
         scheduler_tick(s->scheduler, now);
         perform(s, now);
@@ -431,7 +490,8 @@ static int
 open_sockets(struct shell *s)
 {
     const int one = 1, zero = 0, backlog = 1024;
-    const int wanted = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_ACCEPT_FAILED;
+    const int wanted =
+        ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_ACCEPT_FAILED;
 
     if ((s->context = zmq_ctx_new()) == NULL ||
         (s->router = zmq_socket(s->context, ZMQ_ROUTER)) == NULL ||
@@ -481,17 +541,36 @@ open_watches(struct shell *s)
     return watch(s, &s->signal_watch, fd, on_signal);
 }
 
+/* Of descriptors. */
+static int
+allowance(struct budget *budget, char *why, size_t size)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && budget_init(budget, limit.rlim_cur) == 0)
+        return 0;
+    snprintf(why, size,
+             "this process may open %llu files, and a broker needs %d, and one more for each peer: "
+             "raise the limit (ulimit -n, LimitNOFILE=)",
+             (unsigned long long)limit.rlim_cur, BUDGET_LEAST);
+    return -1;
+}
+
 struct shell *
 shell_new(const char *const *endpoints, unsigned count, bool insecure, char *why, size_t size)
 {
+    struct budget budget;
     struct shell *s;
 
+    if (allowance(&budget, why, size) != 0)
+        return NULL;
     for (unsigned i = 0; i < count; i++)
         if (binding_check(endpoints[i], insecure, why, size) != 0)
             return NULL;
     if ((s = calloc(1, sizeof(*s))) == NULL)
         goto fail;
     s->signal_watch.fd = -1;
+    gate_init(&s->gate, &budget);
     if ((s->endpoints = calloc(count, sizeof(*s->endpoints))) == NULL || open_watches(s) != 0 ||
         open_sockets(s) != 0 || open_scheduler(s) != 0 ||
         watch(s, &s->router_watch, zmq_fd(s->router), woken) != 0 ||
@@ -540,6 +619,7 @@ shell_free(struct shell *s)
         say_goodbye(s);
     if (s->router != NULL) {
         routes_clear(&s->routes);
+        gate_clear(&s->gate);
         zmq_setsockopt(s->router, ZMQ_LINGER, &linger, sizeof(linger));
         zmq_socket_monitor(s->router, NULL, 0);
         zmq_close(s->router);

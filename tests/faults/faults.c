@@ -330,7 +330,16 @@ faults_teardown(void **state)
 int
 faults_main(const char *group, const struct CMUnitTest *rows, size_t count, int argc, char **argv)
 {
-    if (argc > 1)
+    size_t i = 0;
+
+    if (argc > 1) {
+        while (i < count && strcmp(rows[i].name, argv[1]) != 0)
+            i++;
+        if (i == count) {
+            fprintf(stderr, "there is no row %s here\n", argv[1]);
+            return 1;
+        }
         cmocka_set_test_filter(argv[1]);
+    }
     return _cmocka_run_group_tests(group, rows, count, NULL, NULL);
 }

@@ -11,14 +11,33 @@
 
 enum { MORE = 1, LONG = 2, COMMAND = 4 };
 
+static struct sockaddr_in
+address(const char *endpoint)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    a.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
+    return a;
+}
+
+int
+raw_connect_soon(const char *endpoint)
+{
+    struct sockaddr_in a = address(endpoint);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    assert_true(fd >= 0);
+    assert_true(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
 int
 raw_connect(const char *endpoint)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = address(endpoint);
     struct timeval limit = {.tv_sec = SOON / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    a.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-int raw_connect(const char *endpoint); /* to a tcp endpoint; or the test fails */
+int raw_connect(const char *endpoint);      /* to a tcp endpoint; or the test fails */
+int raw_connect_soon(const char *endpoint); /* begins to, and does not wait for it */
 /* Become a ZeroMQ peer of that connection: greeting and READY of a DEALER, without security. */
 void raw_greet(int fd);
 /* A ZMTP frame; false when the other end has hung up. */

@@ -41,10 +41,77 @@ row_24_reconnection_storm(void **state)
     }
 }
 
+static struct process *
+limited_broker(int descriptors)
+{
+    return process("sh", "-c",
+                   format("ulimit -n %d && exec %s --bind tcp://127.0.0.1:0", descriptors,
+                          harness_binary("ladle-broker")));
+}
+
+/* Peers that have said hello and only beat, as many as there is room for and more; then a flood of
+ * connections that say nothing. */
+static void
+row_25_descriptor_limit(void **state)
+{
+    enum { LIMIT = 256, PROCESSES = 5, EACH = 60, SILENT = 400, WATCHED = 5000, SPIN = 1000 };
+    struct process *broker, *client;
+    int fds[SILENT];
+    pid_t storm[PROCESSES];
+    int64_t before, since;
+    char endpoint[256];
+
+    (void)state;
+    broker = limited_broker(100);
+    assert_int_equal(process_await(broker, SOON), 1);
+    assert_true(process_wrote(broker, "may open 100 files, and a broker needs 128"));
+
+    broker = limited_broker(LIMIT);
+    await(process_wrote(broker, ": ready at "), SOON);
+    assert_int_equal(sscanf(process_output(broker), "ladle-broker: ready at %255s", endpoint), 1);
+    grid_set_endpoint(endpoint);
+    grid_worker_with("one", 2, NULL, NULL, (const char *const[]){"--label", "real=1", NULL});
+    await(status_worker(grid_endpoint(), "one", "slots") == 2, SOON);
+    client = known("submit", "count=400", "ms=100", "retries=-1", "needs=real=1");
+    await(history_ended(history()) >= 2, SOON);
+
+    /* Silent ones first: they are let in, and out again, while those who work work on. */
+    before = cpu_of(broker);
+    since = harness_now();
+    for (int i = 0; i < SILENT; i++)
+        fds[i] = raw_connect_soon(grid_endpoint());
+    await(process_wrote(broker, "new connections have to wait"), SOON);
+    sleep_ms((int)(since + WATCHED - harness_now()));
+    assert_in_range(cpu_of(broker) - before, 0, SPIN);
+    assert_true(descriptors_of(broker) < LIMIT);
+    for (int i = 0; i < SILENT; i++)
+        close(fds[i]);
+    await(process_wrote(broker, "accepted again"), SOON);
+
+    /* Now those that are welcome, and stay. */
+    for (int i = 0; i < PROCESSES; i++)
+        storm[i] = storm_start(grid_endpoint(), EACH, i);
+    await(descriptors_of(broker) >= LIMIT - 40, 3 * SOON);
+    before = cpu_of(broker);
+    sleep_ms(WATCHED);
+    assert_in_range(cpu_of(broker) - before, 0, SPIN);
+    assert_true(descriptors_of(broker) < LIMIT);
+    assert_true(process_wrote(broker, "raise the limit of open files"));
+    assert_succeeds(client, 6 * SOON);
+    history_check(400, 0, 1);
+    for (int i = 0; i < PROCESSES; i++) {
+        kill(storm[i], SIGKILL);
+        waitpid(storm[i], NULL, 0);
+    }
+    await(descriptors_of(broker) < LIMIT / 2, SOON);
+    assert_succeeds(known("submit", "base=1000", "retries=-1", "needs=real=1"), 2 * SOON);
+    assert_int_equal(status_worker(grid_endpoint(), "one", "slots"), 2);
+}
+
 static void
 row_26_idle_tcp_flood(void **state)
 {
-    enum { SILENT = 500, T = 5000 };
+    enum { SILENT = 500, T = 5000, POLITE = 20 };
     struct process *broker, *client;
     int fds[SILENT], before;
     int64_t last;
@@ -66,10 +133,21 @@ row_26_idle_tcp_flood(void **state)
     assert_int_equal(status_number(grid_endpoint(), "workers_lost"), 0);
     for (int i = 0; i < SILENT; i++)
         close(fds[i]);
+
+    /* Those that know the handshake of ZeroMQ may be silent for a little longer. */
+    for (int i = 0; i < POLITE; i++)
+        raw_greet(fds[i] = raw_connect(grid_endpoint()));
+    last = harness_now();
+    for (int i = 0; i < POLITE; i++)
+        await(raw_has_ended(fds[i]), 2 * SOON);
+    assert_in_range(harness_now() - last, 0, 12000);
+    for (int i = 0; i < POLITE; i++)
+        close(fds[i]);
 }
 
 static const struct CMUnitTest rows[] = {
     ROW(row_24_reconnection_storm),
+    ROW(row_25_descriptor_limit),
     ROW(row_26_idle_tcp_flood),
 };
 

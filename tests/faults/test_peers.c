@@ -339,10 +339,67 @@ row_27_malformed_frames(void **state)
     assert_false(process_ended(broker));
 }
 
+/* Frames of 250 bytes that all say that there are more; returns how many MiB were sent before the
+ * connection was cut, and remembers how much memory that took at most. */
+static size_t
+send_without_end(const struct process *broker, bool hello, size_t *peak_p)
+{
+    enum { SIZE = 250, ONCE = 256, MOST = 4096 };
+    static unsigned char frames[ONCE * (SIZE + 2)];
+    struct message m = talker_hello(ROLE_WORKER, "endless", 1);
+    int fd = raw_connect(grid_endpoint());
+    size_t sent = 0;
+
+    raw_greet(fd);
+    m.hello.labels = "useless=1";
+    if (hello)
+        assert_true(say(fd, &m));
+    for (size_t i = 0; i < ONCE; i++) {
+        frames[i * (SIZE + 2)] = 1; /* more */
+        frames[i * (SIZE + 2) + 1] = SIZE;
+    }
+    while (sent < (size_t)MOST << 20 && raw_send(fd, frames, sizeof(frames))) {
+        sent += sizeof(frames);
+        *peak_p = memory_of(broker) > *peak_p ? memory_of(broker) : *peak_p;
+    }
+    close(fd);
+    return sent >> 20;
+}
+
+static void
+row_27_endless_multipart(void **state)
+{
+    struct process *broker, *client;
+    size_t before, peak = 0, sent;
+
+    (void)state;
+    broker = grid_broker();
+    grid_worker_with("one", 2, NULL, NULL, (const char *const[]){"--label", "real=1", NULL});
+    client = known("submit", "count=100", "ms=100", "retries=-1", "needs=real=1");
+    await(history_ended(history()) >= 2, SOON);
+    before = memory_of(broker);
+    sent = send_without_end(broker, false, &peak);
+    print_message("without a hello: cut after %zu MiB, %zu MiB of memory\n", sent,
+                  (peak - before) >> 20);
+    assert_in_range(sent, 0, 200);
+    assert_in_range(peak, 0, before + (400u << 20));
+    peak = 0;
+    sent = send_without_end(broker, true, &peak);
+    print_message("after a hello: cut after %zu MiB, %zu MiB of memory\n", sent,
+                  (peak - before) >> 20);
+    assert_in_range(sent, 0, 400);
+    assert_in_range(peak, 0, before + (1024u << 20));
+    await(memory_of(broker) < before + (100u << 20), SOON);
+    assert_succeeds(client, 6 * SOON);
+    assert_true(status_number(grid_endpoint(), "peers_cut") >= 2);
+    history_check(100, 0, 1);
+}
+
 static const struct CMUnitTest rows[] = {
     ROW(row_22_slow_consumer),
     ROW(row_23_worker_never_answers),
     ROW(row_27_malformed_frames),
+    ROW(row_27_endless_multipart),
 };
 
 FAULTS_MAIN("peers")

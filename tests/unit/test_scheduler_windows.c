@@ -233,6 +233,43 @@ clients_pause_only_while_the_connection_is_full(void **state)
     assert_non_null(strstr(grid_tape(g), "2: slice 1 job=1 0+1 attempt=1\n"));
 }
 
+/* What a client offers to take is no promise of the broker's to keep as much for it. */
+static void
+a_client_cannot_offer_more_than_there_is_for_each(void **state)
+{
+    enum { TASKS = 64, SIZE = 1 << 20 };
+    struct grid *g = *state;
+    struct message m = {.type = MESSAGE_HELLO,
+                        .hello = {.role = ROLE_CLIENT,
+                                  .protocol = LADLE_PROTOCOL,
+                                  .software = "",
+                                  .name = "greedy",
+                                  .host = "",
+                                  .machine = "",
+                                  .labels = "",
+                                  .window = UINT64_MAX / 2}};
+    const char *tape;
+    int results = 0;
+
+    assert_int_equal(grid_say(g, 1, &m), 0);
+    grid_worker(g, 2, "node", TASKS);
+    job(g, 1, 1, TASKS);
+    grid_forget(g);
+    for (uint64_t i = 0; i < TASKS; i++) {
+        m = (struct message){
+            .type = MESSAGE_RESULTS,
+            .results = {.job = 1, .lease = i + 1, .first = i, .attempt = 1, .worker = ""}};
+        m.results.columns =
+            (struct columns){.count = 1, .size = SIZE, .data = blob_new(SIZE), .length = SIZE};
+        assert_non_null(m.results.columns.data);
+        (void)grid_say(g, 2, &m);
+        blob_unref(m.results.columns.data);
+        tape = grid_tape(g);
+        results += strstr(tape, "1: results") != NULL;
+    }
+    assert_in_range(results, 1, WINDOW_RESULT / SIZE + 1);
+}
+
 int
 main(void)
 {
@@ -247,6 +284,7 @@ main(void)
         STORY(results_wait_for_the_connection),
         STORY(a_large_result_holds_the_others_up_until_it_is_gone),
         STORY(clients_pause_only_while_the_connection_is_full),
+        STORY(a_client_cannot_offer_more_than_there_is_for_each),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
