@@ -2,11 +2,10 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../net/tcp.h"
 
 #include <dirent.h>
 #include <linux/filter.h>
-#include <linux/tcp.h> /* the C library's lacks what is new */
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -34,18 +33,6 @@ gate_clear(struct gate *self)
 {
     while (!TAILQ_EMPTY(&self->guests))
         forget(self, TAILQ_FIRST(&self->guests));
-}
-
-uint64_t
-gate_received(int fd)
-{
-    struct tcp_info info = {0};
-    socklen_t size = sizeof(info);
-
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
-        size < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received))
-        return 0;
-    return info.tcpi_bytes_received;
 }
 
 /* ---- the doors ----------------------------------------------------------------------------- */
@@ -145,7 +132,7 @@ gate_accepted(struct gate *self, int fd, int64_t now)
     }
     if ((g = calloc(1, sizeof(*g))) == NULL)
         return; /* libzmq's own handshake is watched by itself */
-    *g = (struct guest){.fd = fd, .inode = st.st_ino, .since = now};
+    *g = (struct guest){.fd = fd, .inode = st.st_ino, .since = now, .received = tcp_received(fd)};
     HASH_ADD_INT(self->by_fd, fd, g);
     if (g->hh.tbl == NULL) {
         free(g);
@@ -193,7 +180,7 @@ gate_tick(struct gate *self, bool (*is_welcome)(void *arg, int fd, ino_t inode),
         next = TAILQ_NEXT(g, link);
         if (is_welcome(arg, g->fd, g->inode) || !is_there(g)) {
             forget(self, g);
-        } else if (now >= g->since + patience || gate_received(g->fd) > GATE_BYTES) {
+        } else if (now >= g->since + patience || tcp_received(g->fd) - g->received > GATE_BYTES) {
             shutdown(g->fd, SHUT_RDWR);
             forget(self, g);
             n++;

@@ -28,6 +28,7 @@ struct guest {
     int fd;
     ino_t inode; /* the number alone may be another's by now */
     int64_t since;
+    uint64_t received; /* bytes, when it became a guest */
     UT_hash_handle hh;
     TAILQ_ENTRY(guest) link;
 };
@@ -46,7 +47,7 @@ void gate_clear(struct gate *self);
 
 /* What the monitor says, of descriptors. */
 void gate_listening(struct gate *self, int fd);
-void gate_accepted(struct gate *self, int fd, int64_t now);
+void gate_accepted(struct gate *self, int fd, int64_t now); /* or is welcome no more */
 void gate_failed(struct gate *self, int64_t now); /* to accept, for want of a descriptor */
 void gate_ended(struct gate *self, int fd);
 
@@ -54,8 +55,5 @@ void gate_ended(struct gate *self, int fd);
 unsigned gate_tick(struct gate *self, bool (*is_welcome)(void *arg, int fd, ino_t inode), void *arg,
                    int64_t now);
 int64_t gate_deadline(const struct gate *self);
-
-/* Bytes that the kernel received on a connection so far; 0 if that is no TCP. */
-uint64_t gate_received(int fd);
 
 #endif

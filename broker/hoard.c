@@ -1,6 +1,6 @@
 #include "hoard.h"
 
-#include "gate.h"
+#include "../net/tcp.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -30,7 +30,7 @@ memory(void)
 static uint64_t
 unfinished(struct route *r)
 {
-    uint64_t received = r->fd < 0 ? 0 : gate_received(r->fd);
+    uint64_t received = r->fd < 0 ? 0 : tcp_received(r->fd);
 
     if (r->messages != r->weighed || received < r->received) {
         r->weighed = r->messages;

@@ -315,6 +315,35 @@ peer_heard(struct scheduler *s, struct peer *p)
     TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
 }
 
+void
+peer_heard_at(struct scheduler *s, struct peer *p, int64_t at)
+{
+    struct peer *before;
+
+    if (at > s->now)
+        at = s->now;
+    if (at - s->stopped <= p->heard)
+        return;
+    p->heard = at - s->stopped;
+    TAILQ_REMOVE(&s->by_heard, p, by_heard);
+    before = TAILQ_LAST(&s->by_heard, peer_list);
+    while (before != NULL && before->heard > p->heard)
+        before = TAILQ_PREV(before, peer_list, by_heard);
+    if (before != NULL)
+        TAILQ_INSERT_AFTER(&s->by_heard, before, p, by_heard);
+    else
+        TAILQ_INSERT_HEAD(&s->by_heard, p, by_heard);
+}
+
+const struct peer *
+peer_silent(const struct scheduler *s, const struct peer *p, int64_t now)
+{
+    const struct peer *next = p != NULL ? TAILQ_NEXT(p, by_heard) : TAILQ_FIRST(&s->by_heard);
+    int64_t limit = (int64_t)s->config.lost_ms * 1000;
+
+    return next != NULL && next->heard + limit <= now - s->stopped ? next : NULL;
+}
+
 static void
 beat(struct scheduler *s)
 {

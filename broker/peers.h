@@ -14,6 +14,9 @@ int peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t 
                const struct message_hello *m);
 /* It sent something: it lives. */
 void peer_heard(struct scheduler *s, struct peer *p);
+void peer_heard_at(struct scheduler *s, struct peer *p, int64_t at);
+/* The next after `p`, or the first if that is NULL, that is silent for too long at `now`. */
+const struct peer *peer_silent(const struct scheduler *s, const struct peer *p, int64_t now);
 
 enum parting {
     PARTING_FOR_GOOD, /* it said so, or is not to come back */

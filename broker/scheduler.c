@@ -319,6 +319,26 @@ scheduler_deadline(const struct scheduler *s)
     return j != NULL && j->deadline < deadline ? j->deadline : deadline;
 }
 
+uint32_t
+scheduler_silent(const struct scheduler *s, uint32_t after, int64_t now)
+{
+    const struct peer *p = after != 0 ? peer_find(s, after, 0) : NULL;
+
+    if (after != 0 && p == NULL)
+        return 0;
+    p = peer_silent(s, p, now);
+    return p != NULL ? p->id : 0;
+}
+
+void
+scheduler_heard(struct scheduler *s, uint32_t peer, int64_t at)
+{
+    struct peer *p = peer_find(s, peer, 0);
+
+    if (p != NULL)
+        peer_heard_at(s, p, at);
+}
+
 /* ---- out ----------------------------------------------------------------------------------------
  */
 

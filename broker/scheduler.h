@@ -43,6 +43,12 @@ void scheduler_free(struct scheduler *s);     /* NULL is allowed */
 int scheduler_input(struct scheduler *s, uint32_t peer, const struct message *m, int64_t now);
 const char *scheduler_why(const struct scheduler *s);
 
+/* Peers that the next tick at `now` would give up for their silence: the one after `after`, or the
+ * first if that is 0; 0 if there are no more. Who knows of a later sign of life, of bytes of a
+ * message that is still under way, tells. */
+uint32_t scheduler_silent(const struct scheduler *s, uint32_t after, int64_t now);
+void scheduler_heard(struct scheduler *s, uint32_t peer, int64_t at);
+
 /* The connection ended. A worker's tasks run elsewhere; a client's are cancelled. Unknown peers are
  * fine. */
 void scheduler_gone(struct scheduler *s, uint32_t peer, int64_t now);

@@ -4,6 +4,7 @@
 #include "../base/log.h"
 #include "../base/poller.h"
 #include "../client/ladle.h"
+#include "../net/tcp.h"
 #include "bindings.h"
 #include "gate.h"
 #include "hoard.h"
@@ -162,8 +163,11 @@ note_output(struct shell *s, struct route *r, const struct message *m, int64_t n
     } else if (m->type == MESSAGE_REFUSED && r->state == ROUTE_OPEN && may_log(s, now)) {
         log_warn("refused %s: %s", label(r), m->text);
     }
-    if (m->type == MESSAGE_BYE || m->type == MESSAGE_REFUSED)
+    if (m->type == MESSAGE_BYE || m->type == MESSAGE_REFUSED) {
+        if (r->joined && r->fd >= 0) /* it has as long to come back as others to come */
+            gate_accepted(&s->gate, r->fd, now);
         r->joined = false;
+    }
 }
 
 static void
@@ -380,6 +384,21 @@ is_welcome(void *arg, int fd, ino_t inode)
     return r != NULL && r->inode == inode && r->joined;
 }
 
+/* Who sends something large over a slow link has not been heard for long, but lives. */
+static void
+hear_bytes(struct shell *s, int64_t now)
+{
+    uint32_t number, next;
+
+    for (number = scheduler_silent(s->scheduler, 0, now); number != 0; number = next) {
+        const struct route *r = routes_find(&s->routes, number);
+
+        next = scheduler_silent(s->scheduler, number, now);
+        if (r != NULL && r->fd >= 0)
+            scheduler_heard(s->scheduler, number, tcp_heard(r->fd, now));
+    }
+}
+
 static void
 watch_gate(struct shell *s, int64_t now)
 {
@@ -442,6 +461,7 @@ shell_run(struct shell *s)
         timers(s, now);
         watch_gate(s, now);
         flush(s, now);
+        hear_bytes(s, now);
         scheduler_tick(s->scheduler, now);
         perform(s, now);
     }

@@ -345,6 +345,11 @@ signs_of_life(struct grid *g, int64_t now)
     if (!g->welcome)
         return;
     if (now >= g->heard + g->lost_us) {
+        int64_t bytes = link_heard(g->link, now); /* of what is long under way */
+
+        g->heard = bytes > g->heard ? bytes : g->heard;
+    }
+    if (now >= g->heard + g->lost_us) {
         restart(g, now, "it is silent");
         return;
     }

@@ -10,9 +10,6 @@ enum {
     COPIED = 4096, /* data up to here is copied: cheaper than a reference that another thread drops,
                       and what arrives small would pin ZeroMQ's receive buffer */
     HANDSHAKE_MS = 4000,
-    HEARTBEAT_MS = 2000,
-    HEARTBEAT_TIMEOUT_MS = 6000,
-    HEARTBEAT_TTL_MS = 10000,
     HIGH_WATER = 1000 /* messages; windows bound their bytes */
 };
 
@@ -194,10 +191,7 @@ frames_configure(void *socket)
     return zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &largest, sizeof(largest)) != 0 ||
                    set(socket, ZMQ_LINGER, 0) != 0 || set(socket, ZMQ_SNDHWM, HIGH_WATER) != 0 ||
                    set(socket, ZMQ_RCVHWM, HIGH_WATER) != 0 ||
-                   set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) != 0 ||
-                   set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS) != 0 ||
-                   set(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) != 0 ||
-                   set(socket, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TTL_MS) != 0
+                   set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) != 0
                ? -1
                : 0;
 }

@@ -31,7 +31,7 @@ struct blob *frames_blob(zmq_msg_t *data);
  * frame; else the caller owns it. */
 int frames_receive(void *socket, zmq_msg_t *id, zmq_msg_t *header, struct blob **data_p);
 
-/* Options that every socket of Ladle has: limits, heartbeats, no linger, handshake time. -1 with
+/* Options that every socket of Ladle has: limits, no linger, handshake time. -1 with
  * errno. */
 int frames_configure(void *socket);
 

@@ -3,6 +3,7 @@
 #include "../base/clock.h"
 #include "endpoint.h"
 #include "frames.h"
+#include "tcp.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -49,6 +50,7 @@ struct link {
     struct watch socket_watch, monitor_watch;
 
     enum state state;
+    int fd;           /* of its connection; -1: there is none */
     bool answered;    /* this socket was UP */
     int64_t since;    /* when this socket began to connect */
     int64_t again;    /* DOWN: when to connect; CONNECTING: when to give up */
@@ -93,6 +95,7 @@ drop_backlog(struct link *l)
 static void
 close_socket(struct link *l, int linger_ms)
 {
+    l->fd = -1;
     if (l->monitor != NULL) {
         poller_unwatch(l->poller, &l->monitor_watch);
         zmq_socket_monitor(l->socket, NULL, 0);
@@ -190,11 +193,13 @@ connect_now(struct link *l, int64_t now)
 }
 
 static void
-monitor_event(struct link *l, int event)
+monitor_event(struct link *l, int event, int32_t value)
 {
     switch (event) {
-    case ZMQ_EVENT_CONNECT_DELAYED:
     case ZMQ_EVENT_CONNECTED:
+        l->fd = value;
+        /* fall through */
+    case ZMQ_EVENT_CONNECT_DELAYED:
         l->again = l->since + PATIENCE_MOST; /* ZeroMQ has its own limits from here on */
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
@@ -206,6 +211,7 @@ monitor_event(struct link *l, int event)
         }
         break;
     default:
+        l->fd = -1;
         l->state = BROKEN;
     }
 }
@@ -214,8 +220,9 @@ monitor_event(struct link *l, int event)
 static void
 look(struct link *l)
 {
-    uint16_t event;
     zmq_msg_t part;
+    uint16_t event;
+    int32_t value;
     int size;
 
     if (l->monitor == NULL)
@@ -223,10 +230,11 @@ look(struct link *l)
     zmq_msg_init(&part);
     /* Each event has two parts: {u16 event, u32 value}, and an address. */
     while ((size = zmq_msg_recv(&part, l->monitor, ZMQ_DONTWAIT)) >= 0 || errno == EINTR) {
-        if (size < (int)sizeof(event) || !zmq_msg_more(&part))
+        if (size < (int)(sizeof(event) + sizeof(value)) || !zmq_msg_more(&part))
             continue;
         memcpy(&event, zmq_msg_data(&part), sizeof(event));
-        monitor_event(l, event);
+        memcpy(&value, (const char *)zmq_msg_data(&part) + sizeof(event), sizeof(value));
+        monitor_event(l, event, value);
     }
     zmq_msg_close(&part);
 }
@@ -260,6 +268,7 @@ link_new(struct poller *poller, const char *endpoint, int64_t now)
     }
     if ((l = calloc(1, sizeof(*l))) == NULL)
         return NULL;
+    l->fd = -1;
     STAILQ_INIT(&l->backlog);
     zmq_msg_init(&l->header);
     l->poller = poller;
@@ -396,6 +405,13 @@ link_send(struct link *l, const struct message *m)
     STAILQ_INSERT_TAIL(&l->backlog, p, next);
     l->backlog_bytes += p->frames.bytes;
     return 0;
+}
+
+int64_t
+link_heard(struct link *l, int64_t now)
+{
+    look(l);
+    return l->state == UP && l->fd >= 0 ? tcp_heard(l->fd, now) : INT64_MIN;
 }
 
 size_t

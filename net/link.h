@@ -2,7 +2,7 @@
  *
  * One socket is one connection and one conversation: libzmq's own reconnection is not used, so
  * nothing is ever sent into a connection whose other end does not know us. When the connection is
- * lost (the socket's monitor, ZMTP heartbeats, or the owner's own link_restart()), the socket is
+ * lost (the socket's monitor, or the owner's own link_restart()), the socket is
  * thrown away and a new one connects after a random, growing interval; the owner is told by
  * LINK_UP, and introduces itself anew. Not thread-safe: belongs to the thread that drives its
  * poller.
@@ -34,6 +34,10 @@ bool link_is_up(const struct link *l);
  * link_backlog(). 0; -1 with ENOTCONN while the link is down, or ENOMEM. */
 int link_send(struct link *l, const struct message *m);
 size_t link_backlog(const struct link *l); /* bytes that wait here */
+
+/* When the last bytes came, in microseconds as `now`: also those of a message that is still on its
+ * way, which is a sign of life on a slow link. INT64_MIN if that is not known. */
+int64_t link_heard(struct link *l, int64_t now);
 
 /* The next message: 1; 0 if there is none; -1 with EPROTO if the peer sent something else (it is
  * dropped, and *why is a sentence). The message is borrowed until the next call. */

@@ -29,6 +29,7 @@ struct fetch {
     unsigned flying;
     uint64_t hashed; /* parts below this one went into the hash */
     crypto_hash_sha256_state hash;
+    int64_t patience; /* us */
     int64_t heard;
 };
 

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define IN_FLIGHT 8          /* parts that are asked for: enough for a link of 8 MiB a round trip */
-#define PATIENCE_US 10000000 /* then a part is asked for again */
+#define PATIENCE_US 10000000 /* then a part is asked for again; twice as long the next time */
 #define CHECK_PARTS 8        /* of a file that was there before, read at once */
 
 static const char *
@@ -71,6 +71,7 @@ programs_fetch(struct programs *s, enum content kind, const char *digest, const 
         f->old = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     f->heard = now;
+    f->patience = PATIENCE_US;
     crypto_hash_sha256_init(&f->hash);
     LIST_INSERT_HEAD(&s->fetches, f, next);
     return 0;
@@ -84,7 +85,8 @@ programs_wanted(struct programs *s, const char **digest_p, uint64_t *offset_p, i
     LIST_FOREACH (f, &s->fetches, next) {
         if (f->old >= 0)
             continue;
-        if (f->flying > 0 && now - f->heard >= PATIENCE_US) {
+        if (f->flying > 0 && now - f->heard >= f->patience) {
+            f->patience *= 2; /* it may be under way: a slow link is not to be filled with it */
             f->heard = now;
             s->flying -= f->flying;
             f->flying = 0;
@@ -113,8 +115,8 @@ programs_deadline(const struct programs *s)
     LIST_FOREACH (f, &s->fetches, next) {
         if (f->old >= 0)
             return 0;
-        if (f->flying > 0 && f->heard + PATIENCE_US < at)
-            at = f->heard + PATIENCE_US;
+        if (f->flying > 0 && f->heard + f->patience < at)
+            at = f->heard + f->patience;
     }
     return at;
 }

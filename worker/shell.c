@@ -281,6 +281,11 @@ beat(struct shell *s, int64_t now)
         (void)link_send(s->link, &m);
         s->beat = now + s->beat_us;
     }
+    if (link_is_up(s->link) && now - s->heard >= s->lost_us) {
+        int64_t bytes = link_heard(s->link, now); /* of what is long under way */
+
+        s->heard = bytes > s->heard ? bytes : s->heard;
+    }
     if (link_is_up(s->link) && now - s->heard >= s->lost_us)
         start_over(s, "the broker is silent", now);
 }

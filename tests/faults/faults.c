@@ -233,7 +233,9 @@ known_with(const char *program, const char *at, const char *const *before, const
     int n = append(argv, 0, before);
 
     n = append(argv, n,
-               (const char *const[]){harness_binary(program != NULL ? program : "known"),
+               (const char *const[]){program == NULL     ? harness_binary("known")
+                                     : program[0] == '/' ? program
+                                                         : harness_binary(program),
                                      harness_directory(), NULL});
     append(argv, n, words);
     assert_true(nclients < WORKERS);

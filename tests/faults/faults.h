@@ -44,7 +44,8 @@ struct process *grid_worker(const char *name, int slots); /* and wait until it h
  * for. Any of the three may be NULL. */
 struct process *grid_worker_with(const char *name, int slots, const char *endpoint,
                                  const char *const *before, const char *const *options);
-/* The program `known`, see there: known("submit", "count=10", "ms=100") */
+/* The program `known`, see there: known("submit", "count=10", "ms=100"). Another program may be
+ * the name of one of this build, or a path. */
 #define known(...) known_with(NULL, NULL, NULL, (const char *const[]){__VA_ARGS__, NULL})
 struct process *known_with(const char *program, const char *endpoint, const char *const *before,
                            const char *const *words);

@@ -92,8 +92,14 @@ start_hoarder(void)
     assert_true(say(fd, &hello));
     say_job(fd);
     assert_true(say_inputs(fd, 0, HOARD, HOARD_SIZE));
-    await(status_number(grid_endpoint(), "bytes_held") >= WINDOW_CLIENT / 2, SOON);
     return fd;
+}
+
+static bool
+beats_and_has_done(int fd, long long tasks)
+{
+    assert_true(say(fd, &(struct message){.type = MESSAGE_BEAT}));
+    return status_number(grid_endpoint(), "tasks_done") >= tasks;
 }
 
 /* Take slices for `ms`, and beat; answer none. Returns how many tasks came. */
@@ -118,7 +124,7 @@ row_22_slow_consumer(void **state)
 {
     enum { COUNT = 1000000, MOST = 2 * (WINDOW_CLIENT + WINDOW_RESULT) };
     struct process *broker, *slow, *other;
-    long long cut;
+    long long done, cut;
     size_t before;
     int hoarder;
 
@@ -140,7 +146,9 @@ row_22_slow_consumer(void **state)
     kill(slow->pid, SIGCONT);
 
     /* One that fills both of its windows and takes nothing: it may not have a byte more. */
+    await((done = status_number(grid_endpoint(), "tasks_done")) == 1000 + COUNT + 20, 6 * SOON);
     hoarder = start_hoarder();
+    await(beats_and_has_done(hoarder, done + HOARD / 2), SOON);
     other = known("submit", "count=20", "base=101", "ms=10", "retries=-1");
     while (!process_ended(other)) {
         assert_true(say(hoarder, &(struct message){.type = MESSAGE_BEAT}));

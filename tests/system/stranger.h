@@ -20,8 +20,9 @@ void stranger_serve(struct stranger *s);
 void stranger_join(struct stranger *s);
 void stranger_close(struct stranger *s);
 
-/* A bare ROUTER in a process of its own, that ends with this one. Call it before this process has
- * threads, which a fork would cut off in the middle of something. -1 with errno. */
-pid_t router_start(char *endpoint, size_t size);
+/* A ZeroMQ peer that sends one endless message in drops, in a process of its own that ends with
+ * this one. Call it before this process has threads, which a fork would cut off in the middle of
+ * something. -1 with errno. */
+pid_t trickler_start(char *endpoint, size_t size);
 
 #endif

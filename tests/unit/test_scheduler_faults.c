@@ -157,6 +157,35 @@ silent_worker_is_lost(void **state)
 }
 
 static void
+bytes_of_a_slow_worker_are_a_sign_of_life(void **state)
+{
+    struct spec spec = grid_spec();
+    struct grid *g = busy(state, &spec, 1);
+
+    for (int i = 0; i < 5; i++) {
+        grid_pass(g, 1000000);
+        grid_beat(g, 1);
+    }
+    grid_forget(g);
+    assert_int_equal(scheduler_silent(g->scheduler, 0, g->now), 0);
+    assert_int_equal(scheduler_silent(g->scheduler, 0, g->now + 1000000), 2);
+    assert_int_equal(scheduler_silent(g->scheduler, 2, g->now + 1000000), 0);
+    assert_int_equal(scheduler_silent(g->scheduler, 3, g->now + 1000000), 0);
+    scheduler_heard(g->scheduler, 2, g->now - 500000);
+    scheduler_heard(g->scheduler, 2, g->now - 2000000); /* older news are none */
+    scheduler_heard(g->scheduler, 3, g->now);
+    scheduler_check(g->scheduler);
+    for (int i = 0; i < 5; i++) {
+        grid_pass(g, 1000000);
+        grid_beat(g, 1);
+    }
+    grid_expect(g, "");
+    grid_pass(g, 500000);
+    grid_expect(g, "2: bye: silent for 6 s\n"
+                   "1: grid workers=0 slots=0\n");
+}
+
+static void
 peers_outlive_a_stop_of_the_scheduler(void **state)
 {
     struct spec spec = grid_spec();
@@ -468,6 +497,7 @@ main(void)
         STORY(one_time_task_of_a_lost_worker_is_lost),
         STORY(task_that_takes_its_workers_with_it_is_lost),
         STORY(silent_worker_is_lost),
+        STORY(bytes_of_a_slow_worker_are_a_sign_of_life),
         STORY(peers_outlive_a_stop_of_the_scheduler),
         STORY(every_peer_gets_beats),
         STORY(second_result_is_dropped),
