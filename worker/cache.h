@@ -30,7 +30,8 @@ struct fetch {
     uint64_t hashed; /* parts below this one went into the hash */
     crypto_hash_sha256_state hash;
     int64_t patience; /* us */
-    int64_t heard;
+    int64_t heard;    /* when a part came, or was asked for again */
+    int64_t came;     /* when a part came, or since when it is wanted */
 };
 
 struct checked { /* files that were read whole since the start */

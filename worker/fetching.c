@@ -16,6 +16,7 @@
 
 #define IN_FLIGHT 8          /* parts that are asked for: enough for a link of 8 MiB a round trip */
 #define PATIENCE_US 10000000 /* then a part is asked for again; twice as long the next time */
+#define GIVE_UP_US 60000000  /* without a part: who has it does not give it */
 #define CHECK_PARTS 8        /* of a file that was there before, read at once */
 
 static const char *
@@ -70,7 +71,7 @@ programs_fetch(struct programs *s, enum content kind, const char *digest, const 
         snprintf(s->path, sizeof(s->path), "%s/%s", s->directory, file);
         f->old = open(s->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
-    f->heard = now;
+    f->heard = f->came = now;
     f->patience = PATIENCE_US;
     crypto_hash_sha256_init(&f->hash);
     LIST_INSERT_HEAD(&s->fetches, f, next);
@@ -117,8 +118,30 @@ programs_deadline(const struct programs *s)
             return 0;
         if (f->flying > 0 && f->heard + f->patience < at)
             at = f->heard + f->patience;
+        if (f->flying > 0 && f->came + GIVE_UP_US < at)
+            at = f->came + GIVE_UP_US;
     }
     return at;
+}
+
+bool
+programs_given_up(struct programs *s, enum content *kind_p, char digest[65], int64_t now,
+                  const char **why)
+{
+    struct fetch *f;
+
+    LIST_FOREACH (f, &s->fetches, next)
+        if (f->old < 0 && f->flying > 0 && now - f->came >= GIVE_UP_US)
+            break;
+    if (f == NULL)
+        return false;
+    snprintf(s->why, sizeof(s->why), "%s '%s' cannot be had: its client has sent nothing for %d s",
+             word_for(f->kind), f->name, GIVE_UP_US / 1000000);
+    *why = s->why;
+    *kind_p = f->kind;
+    memcpy(digest, f->digest, sizeof(f->digest));
+    fetch_end(s, f);
+    return true;
 }
 
 /* All of the old file was read: is it what it should be? Else it is fetched anew. */
@@ -307,7 +330,7 @@ programs_part(struct programs *s, enum content kind, const struct message_progra
 
     if (f == NULL || f->old >= 0)
         return 0;
-    f->heard = now;
+    f->heard = f->came = now;
     if (f->flying > 0) {
         f->flying--;
         s->flying--;

@@ -31,6 +31,10 @@ int programs_fetch(struct programs *s, enum content kind, const char *digest, co
 /* The next part to ask for; false if enough are under way. */
 bool programs_wanted(struct programs *s, const char **digest_p, uint64_t *offset_p, int64_t now);
 int64_t programs_deadline(const struct programs *s); /* when to ask again for what did not come */
+/* Of a fetch nothing has come for so long that it is over: which, and *why. Its tasks must not keep
+ * the slots of others for ever. False if there is none (any more). */
+bool programs_given_up(struct programs *s, enum content *kind_p, char digest[65], int64_t now,
+                       const char **why);
 
 /* A step in looking through a constant that was there before. True: this one is whole. */
 bool programs_check(struct programs *s, char digest[65]);

@@ -130,6 +130,21 @@ on_program_part(struct supervisor *s, const struct message_program_part *part)
 }
 
 static void
+give_up_parts(struct supervisor *s)
+{
+    enum content kind;
+    char digest[65];
+    const char *why;
+
+    while (s->cache != NULL && programs_given_up(s->cache, &kind, digest, s->now, &why)) {
+        if (kind == CONTENT_PROGRAM)
+            runner_program_failed(s->runner, digest, why, true, s->now);
+        else
+            runner_shared_failed(s->runner, digest, why, true, s->now);
+    }
+}
+
+static void
 constant_is_here(struct supervisor *s, const char *digest)
 {
     const char *path = programs_path(s->cache, CONTENT_CONSTANT, digest);
@@ -481,6 +496,7 @@ supervisor_tick(struct supervisor *s, int64_t now)
             (at = process_tick(s->seats[i].process, now)) < s->deadline)
             s->deadline = at;
     check_constants(s);
+    give_up_parts(s);
     ask_for_parts(s);
     runner_tick(s->runner, now);
 }

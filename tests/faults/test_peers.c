@@ -169,6 +169,34 @@ row_22_slow_consumer(void **state)
     history_check(40, 0, 1);
 }
 
+/* A client that does not send the program of its tasks: they keep the slots of others for a while,
+ * and not for ever. */
+static void
+row_22_program_never_comes(void **state)
+{
+    enum { T = 70000 };
+    struct process *other;
+    struct talker *t;
+    int64_t since;
+
+    (void)state;
+    grid_broker();
+    grid_worker("one", 2);
+    t = talker_new(grid_endpoint());
+    talker_join(t, ROLE_CLIENT, "mute", 0);
+    talker_submit(t, 1, "square", 10, 8);
+    assert_non_null(talker_await(t, MESSAGE_PROGRAM_WANTED, SOON));
+    since = harness_now();
+    other = known("submit", "count=20", "ms=10", "retries=-1");
+    while (!process_ended(other)) {
+        (void)take_and_beat(t, 500);
+        assert_in_range(harness_now() - since, 0, T);
+    }
+    assert_succeeds(other, 0);
+    history_check(20, 0, 1);
+    talker_free(t);
+}
+
 /* ---- workers that do not work -----------------------------------------------------------------
  */
 
@@ -404,10 +432,8 @@ row_27_endless_multipart(void **state)
 }
 
 static const struct CMUnitTest rows[] = {
-    ROW(row_22_slow_consumer),
-    ROW(row_23_worker_never_answers),
-    ROW(row_27_malformed_frames),
-    ROW(row_27_endless_multipart),
+    ROW(row_22_slow_consumer),    ROW(row_22_program_never_comes), ROW(row_23_worker_never_answers),
+    ROW(row_27_malformed_frames), ROW(row_27_endless_multipart),
 };
 
 FAULTS_MAIN("peers")

@@ -198,6 +198,34 @@ what_does_not_come_is_asked_for_again(void **state)
 }
 
 static void
+what_never_comes_is_given_up(void **state)
+{
+    enum { MINUTE = 60000000 };
+    struct file f = file_new(10, 'x');
+    struct program p = program_of(&f);
+    enum content kind = CONTENT_CONSTANT;
+    const char *asked, *why;
+    char digest[65] = "";
+    int64_t now = 0;
+    uint64_t offset;
+
+    programs_fetch(*state, CONTENT_PROGRAM, p.digest, p.name, 0);
+    while (now < MINUTE) {
+        assert_false(programs_given_up(*state, &kind, digest, now, &why));
+        (void)programs_wanted(*state, &asked, &offset, now);
+        now = programs_deadline(*state); /* asked for again in between */
+    }
+    assert_int_equal(now, MINUTE);
+    assert_true(programs_given_up(*state, &kind, digest, now, &why));
+    assert_int_equal(kind, CONTENT_PROGRAM);
+    assert_string_equal(digest, p.digest);
+    assert_non_null(strstr(why, "has sent nothing for 60 s"));
+    assert_false(programs_given_up(*state, &kind, digest, now, &why));
+    assert_false(programs_wanted(*state, &asked, &offset, now));
+    free(f.bytes);
+}
+
+static void
 least_recently_used_goes_first_and_what_is_used_stays(void **state)
 {
     struct file f[4];
@@ -585,6 +613,7 @@ main(void)
         TEST(program_comes_in_parts_and_stays),
         TEST(parts_may_come_in_any_order_and_twice),
         TEST(what_does_not_come_is_asked_for_again),
+        TEST(what_never_comes_is_given_up),
         TEST(least_recently_used_goes_first_and_what_is_used_stays),
         TEST(program_over_the_budget_is_refused_in_words),
         TEST(disk_that_is_full_of_used_programs_is_told),

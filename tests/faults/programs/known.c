@@ -8,7 +8,8 @@
  *     input=N    bytes of each input beside the order; size=N: of each result (32)
  *     wait=N     ms that a wait may take before it says "late" and waits on (submit)
  *     quiet=1    tasks do not log what they do
- *     hold=1     does not read results before there is a file DIRECTORY/read (map)
+ *     hold=1     does not read results before there is a file DIRECTORY/read (map), or
+ *                does not leave before that (submit)
  *     retries=N deadline=N timeout=N needs=WORDS lost=N   as in task_options_t, futures_config_t
  *
  * What a task gives back is a function of all bytes of its input; the client knows it, too. Client
@@ -214,6 +215,16 @@ options(void)
                             .as_completed = true};
 }
 
+static void
+hold(void)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/read", directory);
+    while (setting("hold", 0) && access(path, F_OK) != 0)
+        usleep(10000);
+}
+
 static int
 submit(futures_t *futures)
 {
@@ -246,6 +257,7 @@ submit(futures_t *futures)
                        result == NULL ? future_error(f) : "");
         future_destroy(&f);
     }
+    hold();
     free(left);
     free(all);
     return rc;
@@ -256,7 +268,6 @@ map(futures_t *futures)
 {
     task_options_t o = options();
     results_t *results = futures_map(futures, "known", inputs, count, input_size, &o);
-    char path[PATH_MAX];
     size_t good = 0;
 
     if (results == NULL) {
@@ -267,9 +278,7 @@ map(futures_t *futures)
         say("invoke", base + i, 0, "");
     printf("mapped\n");
     fflush(stdout);
-    snprintf(path, sizeof(path), "%s/read", directory);
-    while (setting("hold", 0) && access(path, F_OK) != 0)
-        usleep(10000);
+    hold();
     for (;;) {
         size_t size = 0;
         const void *result = results_next(results, &size);
