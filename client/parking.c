@@ -8,6 +8,7 @@
 #include "parking.h"
 
 #include "carried.h"
+#include "crash.h"
 #include "server.h"
 #include "shared.h"
 #include "stacks.h"
@@ -451,7 +452,7 @@ loop(void)
     }
 }
 
-/* In a signal handler: which task is at the end of its stack. */
+/* In a signal handler: which task it is. */
 static const char *
 running(void)
 {
@@ -469,7 +470,8 @@ parking_open(const futures_config_t *config)
     TAILQ_INIT(&parking.yielding);
     TAILQ_INIT(&parking.timed);
     TAILQ_INIT(&parking.leased);
-    stacks_open(config->stack_size, loop, running);
+    stacks_open(config->stack_size, loop);
+    crash_open(&server.board->death, (void (*)(void))task_execute, running);
     if (nest_init(&nest) != 0 || stacks_reserve() != 0)
         uplink_fail("out of memory");
 }

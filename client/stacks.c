@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,12 +47,11 @@
 #endif
 
 enum {
-    GUARD = 64 << 10,   /* also catches frames that jump over a page */
-    SLAB = 64,          /* stacks that are mapped together */
-    WARM = 64,          /* free ones that keep their pages */
-    DEEP = 64 << 10,    /* more than that is given back of these, too */
-    SHIFT = 1 << 20,    /* a stack's top and the next one's guard share a page of the page table */
-    SIGNALS = 64 << 10, /* the stack of the signal handler */
+    GUARD = 64 << 10, /* also catches frames that jump over a page */
+    SLAB = 64,        /* stacks that are mapped together */
+    WARM = 64,        /* free ones that keep their pages */
+    DEEP = 64 << 10,  /* more than that is given back of these, too */
+    SHIFT = 1 << 20,  /* a stack's top and the next one's guard share a page of the page table */
 };
 
 struct stack {
@@ -77,14 +75,12 @@ static struct {
     size_t size;   /* as asked for */
     size_t stride; /* from one to the next, with a guard */
     void (*entry)(void);
-    const char *(*describe)(void);
     struct stack first; /* the thread's own */
     struct stack *current;
     struct stack *left; /* for good, a moment ago */
     struct stack *warm, *cold;
     unsigned nwarm;
-    bool used;       /* since the last stacks_trim() */
-    char *alternate; /* the signal handler's */
+    bool used; /* since the last stacks_trim() */
     uint32_t float_control[2];
 } stacks;
 
@@ -430,69 +426,30 @@ stacks_current(void)
     return stacks.current;
 }
 
-/* ---- at the end of a stack --------------------------------------------------------------------
+/* ---- beginning -------------------------------------------------------------------------------
  */
 
-static void
-say(const char *text)
-{
-    (void)!write(STDERR_FILENO, text, strlen(text));
-}
-
-static void
-on_fault(int sig, siginfo_t *info, void *context)
+bool
+stacks_full(const void *address, size_t *size_p)
 {
     const struct stack *s = stacks.current;
-    const char *at = info->si_addr, *what = stacks.describe();
-    char number[24], *digit = number + sizeof(number) - 1;
-    size_t size = stacks.size;
+    const char *at = address;
 
-    (void)context;
-    if (s != NULL && s != &stacks.first && at < s->low && at >= s->low - GUARD) {
-        for (*digit = '\0'; size > 0; size /= 10)
-            *--digit = (char)('0' + size % 10);
-        say("the stack of ");
-        say(what == NULL ? "a task" : what);
-        say(" is full: it has ");
-        say(digit);
-        say(" bytes; futures_config_t's stack_size gives more\n");
-    }
-    signal(sig, SIG_DFL); /* and back to where it fails again */
-    if (info->si_code <= 0)
-        raise(sig); /* it was sent: nothing would fail */
-}
-
-static void
-watch_faults(int sig)
-{
-    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK}, before;
-
-    /* A program, or a sanitizer, that has a handler of its own knows better. */
-    if (sigaction(sig, NULL, &before) != 0 || before.sa_handler != SIG_DFL)
-        return;
-    action.sa_sigaction = on_fault;
-    sigaction(sig, &action, NULL);
+    *size_p = stacks.size;
+    return s != NULL && s != &stacks.first && at < s->low && at >= s->low - GUARD;
 }
 
 void
-stacks_open(size_t size, void (*entry)(void), const char *(*describe)(void))
+stacks_open(size_t size, void (*entry)(void))
 {
-    stack_t alternate = {.ss_size = SIGNALS};
-
     stacks.size = size;
     stacks.stride = size + GUARD;
     if (size >= SHIFT)
         stacks.stride = (stacks.stride + 2 * SHIFT - 1) & ~(size_t)(2 * SHIFT - 1);
     stacks.entry = entry;
-    stacks.describe = describe;
     stacks.current = &stacks.first;
     note_floats();
 #ifdef WITH_TSAN
     stacks.first.fiber = __tsan_get_current_fiber();
 #endif
-    if ((alternate.ss_sp = stacks.alternate = malloc(SIGNALS)) == NULL ||
-        sigaltstack(&alternate, NULL) != 0)
-        return;
-    watch_faults(SIGSEGV);
-    watch_faults(SIGBUS);
 }

@@ -14,9 +14,10 @@
 
 struct stack;
 
-/* Stacks of `size` bytes, on which `entry` begins. `describe` says, in a signal handler, what runs
- * on the stack that overflowed, or NULL. */
-void stacks_open(size_t size, void (*entry)(void), const char *(*describe)(void));
+/* Stacks of `size` bytes, on which `entry` begins. */
+void stacks_open(size_t size, void (*entry)(void));
+/* In a signal handler: was this address touched since the current stack is full? */
+bool stacks_full(const void *address, size_t *size_p);
 
 /* Make sure that the next stacks_leave_for_new() finds a stack. -1 with ENOMEM. */
 int stacks_reserve(void);

@@ -13,11 +13,31 @@
 
 #include <stdint.h>
 
-#define BOARD_VERSION 2
+#define BOARD_VERSION 3
 #define BOARD_SLICES 4
 #define BOARD_RESULTS (512u << 10) /* bytes of the area of results */
 #define BOARD_PAD 16               /* records start at multiples of it */
 #define BOARD_NESTED 128
+#define BOARD_FRAMES 20        /* of a stack: */
+#define BOARD_NEAR 16          /* the innermost ones, and of the others the outermost */
+#define BOARD_MAPS (16u << 10) /* bytes of lines of /proc/self/maps */
+
+/* How the executor dies of a signal, written in its handler: what will be known of it. Addresses
+ * are those of the process; the lines of /proc/self/maps say of which files they are. */
+struct board_death {
+    _Atomic uint32_t written; /* 0: nothing; 1: the beginning; 2: all */
+    uint32_t signal;
+    uint32_t has_address;
+    uint32_t elsewhere;  /* 1: in another thread than the one that runs tasks */
+    uint64_t address;    /* at which it failed */
+    uint64_t stack_size; /* the stack, of so many bytes, is full; 0: it is not */
+    uint64_t peak_kib;   /* of its memory; 0: not known */
+    uint64_t left_out;   /* frames behind the first BOARD_NEAR that are not there */
+    uint32_t nframes;   /* the innermost first; the task's function is the last, if all went well */
+    uint32_t maps_size; /* of the lines, each ended by a newline */
+    uint64_t frames[BOARD_FRAMES]; /* the first is where it was, the others are return addresses */
+    char maps[BOARD_MAPS];
+};
 
 struct board {
     uint32_t version;
@@ -54,6 +74,8 @@ struct board {
     _Atomic uint32_t committed;
     _Atomic uint32_t flushes;
     _Alignas(64) uint8_t results[BOARD_RESULTS];
+
+    struct board_death death;
 };
 
 struct board_record {

@@ -38,14 +38,29 @@ requeue(struct runner *r, struct piece *p)
 
 /* The words for whom it died of: its owner on the board, or what that had spawned. */
 static void
-cause_text(const struct executor *e, uint64_t lease, const char *cause, char *text, size_t size)
+cause_text(const struct executor *e, uint64_t lease, const struct runner_end *end, char *text,
+           size_t size)
 {
     char nested[BOARD_NESTED + 1] = "";
 
     if (e->board->attached && board_owner(e->board) == lease)
         board_nested(e->board, nested, sizeof(nested));
-    snprintf(text, size, "%s%s%s%s", *nested != '\0' ? "its nested task " : "", nested,
-             *nested != '\0' ? ": " : "", e->fault != NULL ? e->fault : cause);
+    snprintf(text, size, "%s%s%s%s%s", *nested != '\0' ? "its nested task " : "", nested,
+             *nested != '\0' ? ": " : "", e->fault != NULL ? e->fault : end->cause,
+             end->where != NULL ? end->where : "");
+}
+
+/* The words for whom it was ended. */
+static void
+ended_text(enum outcome verdict, const struct piece *p, const struct runner_end *end, char *text,
+           size_t size)
+{
+    size_t n;
+
+    verdict_text(verdict, p, text, size);
+    n = strlen(text);
+    if (n > 0 && end->where != NULL)
+        snprintf(text + n, size - n, "%s", end->where);
 }
 
 /* ---- what was at work --------------------------------------------------------------------------
@@ -61,16 +76,16 @@ is_victim(const struct executor *e)
 }
 
 static void
-blame(struct runner *r, struct executor *e, uint32_t offset, const char *cause)
+blame(struct runner *r, struct executor *e, uint32_t offset, const struct runner_end *end)
 {
     struct piece *p = e->work[0].piece;
     bool victim = is_victim(e) && e->victim_offset == offset;
-    char text[512];
+    char text[LIMIT_TEXT];
 
     if (victim)
-        verdict_text(e->verdict, p, text, sizeof(text));
+        ended_text(e->verdict, p, end, text, sizeof(text));
     else
-        cause_text(e, e->work[0].lease, cause, text, sizeof(text));
+        cause_text(e, e->work[0].lease, end, text, sizeof(text));
     runner_end_tasks(r, p, offset, 1, victim ? e->verdict : OUTCOME_CRASHED, text);
 }
 
@@ -134,7 +149,7 @@ bury_blamed(struct runner *r, struct executor *e, uint32_t offset, const struct 
 {
     struct piece *p = e->work[0].piece, *rest;
 
-    blame(r, e, offset, end->cause);
+    blame(r, e, offset, end);
     if (offset + 1 < p->count) {
         if ((rest = piece_cut(p, offset + 1)) != NULL) {
             rest->job->pieces++;
@@ -194,14 +209,14 @@ bury_parked(struct runner *r, struct executor *e, struct parked *k, bool to_blam
     enum outcome verdict = k->verdict;
     uint64_t lease = k->lease;
     struct piece *p = parked_remove(r, k);
-    char text[512];
+    char text[LIMIT_TEXT];
 
     if (verdict != OUTCOME_DONE) {
-        verdict_text(verdict, p, text, sizeof(text));
+        ended_text(verdict, p, end, text, sizeof(text));
         runner_end_tasks(r, p, 0, 1, verdict, text);
         runner_drop(r, p);
     } else if (to_blame) {
-        cause_text(e, lease, end->cause, text, sizeof(text));
+        cause_text(e, lease, end, text, sizeof(text));
         runner_end_tasks(r, p, 0, 1, OUTCOME_CRASHED, text);
         runner_drop(r, p);
     } else if (p->job->spec->once) { /* it began */

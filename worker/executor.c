@@ -1,6 +1,7 @@
 #include "executor.h"
 
 #include "channel.h"
+#include "frames.h"
 #include "output.h"
 #include "spawn.h"
 
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,8 @@ struct process {
     struct channel channel;
     struct watch end;
     struct stream streams[2];
-    struct tail tail; /* of stderr */
+    struct tail tails[2]; /* since it has sent results last */
+    char *path, *name;
     char *directory;
     int64_t closed_at; /* when process_tick() saw that the channel was closed */
     const char *fault; /* for which it was killed */
@@ -50,10 +53,12 @@ on_message(void *arg, const struct message *m)
 {
     struct process *p = arg;
 
-    if (m->type == MESSAGE_RESULTS) {
+    if (m->type == MESSAGE_RESULTS || m->type == MESSAGE_HELLO) {
         /* What was printed comes first: with the last result, the client may be gone. */
-        read_stream(&p->streams[0]);
-        read_stream(&p->streams[1]);
+        for (int i = 0; i < 2; i++) {
+            read_stream(&p->streams[i]);
+            tail_clear(&p->tails[i]); /* others have printed that */
+        }
     }
     p->config.events->message(p->config.arg, p->config.number, m);
 }
@@ -106,8 +111,7 @@ read_stream(struct stream *s)
             close_stream(p, s);
         return false;
     }
-    if (s->number == 2)
-        tail_add(&p->tail, bytes, (size_t)n);
+    tail_add(&p->tails[s->number - 1], bytes, (size_t)n);
     p->config.events->output(p->config.arg, p->config.number, s->number, bytes, (size_t)n);
     return true;
 }
@@ -274,6 +278,7 @@ process_start(const struct process_config *config)
     p->config = *config;
     p->streams[0].watch.fd = p->streams[1].watch.fd = -1;
     if ((config->directory != NULL && (p->directory = strdup(config->directory)) == NULL) ||
+        (p->path = strdup(config->path)) == NULL || (p->name = strdup(config->name)) == NULL ||
         spawn(p, config) != 0)
         goto fail;
     p->end = (struct watch){.fd = spawn_fd(p->spawn), .ready = on_end, .arg = p};
@@ -328,26 +333,96 @@ process_tick(struct process *p, int64_t now)
     return CLOCK_NEVER;
 }
 
+static void __attribute__((format(printf, 4, 5)))
+append(char *text, size_t size, size_t *at_p, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text + *at_p, size - *at_p, format, args);
+    va_end(args);
+    if (n > 0)
+        *at_p = *at_p + (size_t)n < size ? *at_p + (size_t)n : size - 1;
+}
+
+/* In one sentence, which is the first line of what people read. */
+static void
+describe_cause(const struct process *p, const struct spawn_end *how, struct process_end *end)
+{
+    const struct board_death *death = &p->board->death;
+    const char *fault = p->channel.fault != NULL ? p->channel.fault : p->fault;
+    bool told = how->signal != 0 && frames_known(death) && death->signal == (uint32_t)how->signal;
+    unsigned long long peak_kib = told ? death->peak_kib : (unsigned long long)how->peak_kib;
+    char *text = end->cause;
+    size_t size = sizeof(end->cause), at = 0;
+
+    if (fault != NULL) {
+        snprintf(text, size, "%s", fault);
+        return;
+    }
+    if (end->out_of_memory)
+        append(text, size, &at, "out of memory: it reached its limit of %llu MiB",
+               (unsigned long long)end->memory_limit >> 20);
+    else if (how->signal != 0)
+        append(text, size, &at, "killed by signal %d (%s)", how->signal, strsignal(how->signal));
+    else
+        append(text, size, &at, "exited with status %d", how->status);
+    if (told && death->stack_size > 0)
+        append(text, size, &at, ", as its stack of %llu KiB is full",
+               (unsigned long long)death->stack_size >> 10);
+    else if (told && death->has_address)
+        append(text, size, &at, " at address 0x%llx", (unsigned long long)death->address);
+    if (told && death->elsewhere)
+        append(text, size, &at, " in a thread of its own");
+    if (how->core)
+        append(text, size, &at, ", core dumped");
+    if (peak_kib > 0)
+        append(text, size, &at, "; it used %s %llu MiB of memory",
+               !told && how->inherited ? "at most" : "up to", (peak_kib >> 10) + 1);
+    if (how->signal == SIGKILL && !end->out_of_memory)
+        append(text, size, &at, ": out of memory?");
+}
+
+static void
+describe_output(const struct process *p, int stream, unsigned lines, size_t room, char *text,
+                size_t size, size_t *at_p)
+{
+    char words[1024];
+
+    if (tail_lines(&p->tails[stream - 1], lines, words,
+                   room < sizeof(words) ? room : sizeof(words)) > 0)
+        append(text, size, at_p, "\n  the last of its standard %s:\n%s",
+               stream == 2 ? "error" : "output", words);
+    if (*at_p > 0 && text[*at_p - 1] == '\n')
+        text[--*at_p] = '\0';
+}
+
+static void
+describe_where(const struct process *p, const struct spawn_end *how, struct process_end *end)
+{
+    const struct board_death *death = &p->board->death;
+    char *text = end->where, lines[2048];
+    size_t size = sizeof(end->where), at = 0;
+
+    describe_output(p, 2, 8, 800, text, size, &at);
+    describe_output(p, 1, 4, 400, text, size, &at);
+    if (how->signal == 0 || p->config.frames == NULL || !frames_known(death))
+        return;
+    frames_describe(p->config.frames, death, p->path, p->name, lines, sizeof(lines));
+    if (*lines != '\0')
+        append(text, size, &at, "\n  where it was:\n%.*s", (int)strlen(lines) - 1, lines);
+}
+
 static void
 describe(const struct process *p, const struct spawn_end *how, struct process_end *end)
 {
-    const char *fault = p->channel.fault != NULL ? p->channel.fault : p->fault;
-
     /* A program does that to itself hardly ever: the system, or an operator. */
     end->killed = how->signal == SIGKILL || how->signal == SIGTERM || how->signal == SIGHUP;
     end->clean = how->signal == 0 && how->status == 0;
-    if (fault != NULL)
-        snprintf(end->cause, sizeof(end->cause), "%s", fault);
-    else if (how->signal == SIGKILL)
-        snprintf(end->cause, sizeof(end->cause),
-                 "killed by signal 9 (Killed) with %ld MiB of memory in use: out of memory?",
-                 how->peak_kib >> 10);
-    else if (how->signal != 0)
-        snprintf(end->cause, sizeof(end->cause), "killed by signal %d (%s%s)", how->signal,
-                 strsignal(how->signal), how->core ? ", core dumped" : "");
-    else
-        snprintf(end->cause, sizeof(end->cause), "exited with status %d", how->status);
-    tail_words(&p->tail, 4, end->words, sizeof(end->words));
+    describe_cause(p, how, end);
+    describe_where(p, how, end);
+    tail_words(&p->tails[1], 4, end->words, sizeof(end->words));
 }
 
 void
@@ -384,5 +459,7 @@ process_free(struct process *p)
     if (p->board != NULL)
         munmap(p->board, sizeof(*p->board));
     free(p->directory);
+    free(p->path);
+    free(p->name);
     free(p);
 }

@@ -12,6 +12,7 @@
 
 struct process;
 struct arena;
+struct frames;
 
 struct process_events {
     void (*message)(void *arg, unsigned number, const struct message *m);
@@ -25,7 +26,9 @@ struct process_config {
     const struct process_events *events;
     void *arg;
     unsigned number;
+    struct frames *frames; /* shared; finds out where it died */
     const char *path;
+    const char *name;      /* of the program, for people */
     const char *arguments; /* argv, each ended by NUL; none: the path alone */
     size_t arguments_size;
     char *const *envp;
@@ -47,9 +50,13 @@ int64_t process_tick(struct process *p, int64_t now);
 
 /* After `gone`: tells all that it still sent or printed, and how it ended. */
 struct process_end {
-    char cause[256]; /* "killed by signal 11 (Segmentation fault)" */
-    char words[1024];
-    bool killed, clean;
+    char cause[256];       /* "killed by signal 11 (Segmentation fault) at address 0x0; ..." */
+    char words[1024];      /* the last that it wrote on standard error, in one line */
+    char where[3328];      /* lines, each behind a newline: what it printed last, where it was */
+    bool killed;           /* from outside, so perhaps not by its own fault */
+    bool clean;            /* exit status 0 */
+    bool out_of_memory;    /* killed for it: it had more than it may have */
+    uint64_t memory_limit; /* bytes that it may have; 0: no limit */
 };
 void process_finish(struct process *p, struct process_end *end);
 /* Kills it first, if it has not ended. */

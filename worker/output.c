@@ -59,6 +59,18 @@ tail_add(struct tail *t, const char *bytes, size_t size)
 }
 
 void
+tail_clear(struct tail *t)
+{
+    t->size = 0;
+}
+
+static char
+printable(char c)
+{
+    return (unsigned char)c < ' ' || c == 0x7f ? ' ' : c;
+}
+
+void
 tail_words(const struct tail *t, unsigned lines, char *text, size_t size)
 {
     size_t end = t->size, from, at = 0;
@@ -73,8 +85,53 @@ tail_words(const struct tail *t, unsigned lines, char *text, size_t size)
             text[at++] = ';';
             text[at++] = ' ';
         } else {
-            text[at++] = (unsigned char)t->text[i] < ' ' || t->text[i] == 0x7f ? ' ' : t->text[i];
+            text[at++] = printable(t->text[i]);
         }
     }
     text[at] = '\0';
+}
+
+/* Where the line that ends at `end` begins. */
+static size_t
+line_begin(const struct tail *t, size_t end)
+{
+    while (end > 0 && t->text[end - 1] != '\n')
+        end--;
+    return end;
+}
+
+size_t
+tail_lines(const struct tail *t, unsigned lines, char *text, size_t size)
+{
+    static const char indent[] = "    ", cut[] = "...";
+    const size_t frame = sizeof(indent) + sizeof(cut); /* and a newline */
+    size_t end = t->size, from, room = size, at = 0, begin;
+
+    while (end > 0 && t->text[end - 1] == '\n')
+        end--;
+    /* As many whole lines as there is room for, from the last one on. */
+    for (from = end; from > 0 && lines > 0; lines--) {
+        size_t last = from == end ? end : from - 1;
+
+        begin = line_begin(t, last);
+        if (last - begin + frame > room) {
+            if (from == end && room > frame) /* not even one: its end */
+                from = end - (room - frame);
+            break;
+        }
+        room -= last - begin + frame;
+        from = begin;
+    }
+    for (begin = from; begin < end; begin = from) {
+        for (from = begin; from < end && t->text[from] != '\n'; from++)
+            ;
+        at += (size_t)sprintf(text + at, "%s%s", indent,
+                              begin > 0 && t->text[begin - 1] != '\n' ? cut : "");
+        for (size_t i = begin; i < from; i++)
+            text[at++] = printable(t->text[i]);
+        text[at++] = '\n';
+        from++;
+    }
+    text[at] = '\0';
+    return at;
 }

@@ -30,7 +30,11 @@ struct tail {
 };
 
 void tail_add(struct tail *t, const char *bytes, size_t size);
+void tail_clear(struct tail *t);
 /* Its last lines, at most `lines`, without control characters, joined by "; ", NUL-ended. */
 void tail_words(const struct tail *t, unsigned lines, char *text, size_t size);
+/* The same, each line indented by four spaces and ended by a newline; what does not fit of a long
+ * line is left out of its beginning. Returns the length; 0: nothing was printed. */
+size_t tail_lines(const struct tail *t, unsigned lines, char *text, size_t size);
 
 #endif

@@ -57,6 +57,7 @@ void runner_heard(struct runner *r, unsigned executor, const struct message *m, 
 struct runner_end {
     const char *cause; /* "killed by signal 11 (Segmentation fault)" */
     const char *words; /* the last that it wrote on standard error; "" */
+    const char *where; /* lines for whom it died of, each behind a newline; NULL: none */
     bool killed;       /* from outside, so perhaps not by its own fault */
     bool clean;        /* exit status 0 */
 };

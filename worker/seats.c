@@ -138,7 +138,9 @@ hand_start(void *arg, unsigned number, const struct program *program, const char
         .events = &events,
         .arg = s,
         .number = number,
+        .frames = s->frames,
         .path = path,
+        .name = *program->name != '\0' ? program->name : "program",
         .arguments = program->arguments,
         .arguments_size = program->arguments_size,
         .envp = s->envp,
@@ -312,7 +314,7 @@ bury(struct supervisor *s, unsigned number)
     process_finish(seat->process, &how);
     if ((n = throttle_marker(&seat->throttle, marker, sizeof(marker))) > 0)
         say_output(s, seat, 2, marker, n);
-    end = (struct runner_end){how.cause, how.words, how.killed, how.clean};
+    end = (struct runner_end){how.cause, how.words, how.where, how.killed, how.clean};
     runner_ended(s->runner, number, &end, s->now);
     process_free(seat->process);
     if (seat->place != NULL)

@@ -4,6 +4,7 @@
 #define LADLE_SEATS_H
 
 #include "executor.h"
+#include "frames.h"
 #include "output.h"
 #include "places.h"
 #include "programs.h"
@@ -39,6 +40,7 @@ struct supervisor {
     bool any_gone;
     struct programs *cache; /* NULL in a local pool */
     struct places *places;  /* likewise */
+    struct frames *frames;
     struct named *named;
     const char **names; /* of these, for the hello */
     struct want *wants; /* the runner asked for, and has no answer yet */

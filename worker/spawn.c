@@ -46,6 +46,7 @@ struct spawn {
     _Atomic int started; /* a futex: exec() is done, or failed */
     _Atomic int ended;
     siginfo_t how;
+    long host_kib; /* our own peak: exec() hands it down */
     struct rusage usage;
     _Alignas(64) char keeper_stack[STACK];
     _Alignas(64) char child_stack[STACK];
@@ -153,6 +154,7 @@ struct spawn *
 spawn_start(const struct spawn_request *request)
 {
     sigset_t all, before;
+    struct rusage own;
     struct spawn *s;
     int error;
 
@@ -161,6 +163,7 @@ spawn_start(const struct spawn_request *request)
         return NULL;
     s->request = request;
     s->host = getpid();
+    s->host_kib = getrusage(RUSAGE_SELF, &own) == 0 ? own.ru_maxrss : 0;
     s->pidfd = -1;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
@@ -222,6 +225,7 @@ spawn_finish(struct spawn *s, struct spawn_end *end)
         end->core = s->how.si_code == CLD_DUMPED;
     }
     end->peak_kib = s->usage.ru_maxrss;
+    end->inherited = s->usage.ru_maxrss <= s->host_kib;
     if (adopting)
         LIST_REMOVE(s, next);
     release(s);

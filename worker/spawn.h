@@ -37,7 +37,8 @@ struct spawn_end {
     int signal; /* that killed it; 0: it exited */
     int status; /* with this */
     bool core;
-    long peak_kib; /* of its memory */
+    long peak_kib;  /* of its memory */
+    bool inherited; /* that was ours: it had no more, and perhaps much less */
 };
 /* Waits for the end if need be, and frees `s`. */
 void spawn_finish(struct spawn *s, struct spawn_end *end);

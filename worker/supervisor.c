@@ -301,7 +301,9 @@ open_rest(struct supervisor *s)
 {
     if (s->config.local_program == NULL)
         s->libraries = environment_libraries();
-    if ((s->receiving = arena_new()) == NULL || (s->sending = arena_new()) == NULL ||
+    /* A local pool's programs are its own: what their files say is no stranger's. */
+    if ((s->frames = frames_new(s->config.local_program == NULL)) == NULL ||
+        (s->receiving = arena_new()) == NULL || (s->sending = arena_new()) == NULL ||
         (s->envp = environment_new(s->config.name, s->libraries)) == NULL)
         return fail("out of memory");
     if (gethostname(s->host, sizeof(s->host) - 1) != 0)
@@ -385,6 +387,7 @@ supervisor_free(struct supervisor *s)
     runner_free(s->runner);
     programs_close(s->cache);
     places_free(s->places);
+    frames_free(s->frames);
     arena_free(s->receiving);
     arena_free(s->sending);
     environment_free(s->envp);

@@ -190,10 +190,16 @@ one(struct bench *b, const char *function, const void *input, uint32_t size)
 void
 expect(const struct bench *b, unsigned task, enum outcome outcome, const char *text)
 {
+    char cause[256];
+
     assert_int_equal(b->ended[task].times, 1);
     assert_string_equal(outcome_name(b->ended[task].outcome), outcome_name(outcome));
-    if (text != NULL)
-        assert_string_equal(b->ended[task].text, text);
+    if (text == NULL)
+        return;
+    snprintf(cause, sizeof(cause), "%s", b->ended[task].text);
+    if (outcome == OUTCOME_CRASHED || outcome == OUTCOME_TIMED_OUT)
+        cause[strcspn(cause, ";\n")] = '\0'; /* the rest is not the same each time */
+    assert_string_equal(cause, text);
 }
 
 bool

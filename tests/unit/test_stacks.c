@@ -1,5 +1,7 @@
 #include "../../client/stacks.h"
 
+#include "../../client/crash.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +20,7 @@
 /* Each test is a process: there is one set of stacks in it. */
 
 static int steps;
+static struct board_death death;
 static struct stack *stack_of[100001];
 
 static void
@@ -78,7 +81,7 @@ go_deeper(void)
 static void
 run_chain(void)
 {
-    stacks_open(1 << 20, go_deeper, describe);
+    stacks_open(1 << 20, go_deeper);
     expect(stacks_reserve() == 0);
     stacks_switch_to_new();
 }
@@ -151,7 +154,7 @@ use_and_trim(void)
 static void
 run_trim(void)
 {
-    stacks_open(8 << 20, use_and_trim, describe);
+    stacks_open(8 << 20, use_and_trim);
     expect(stacks_reserve() == 0);
     stacks_switch_to_new();
 }
@@ -203,7 +206,7 @@ round_differently(void)
 static void
 run_rounding(void)
 {
-    stacks_open(1 << 20, round_differently, describe);
+    stacks_open(1 << 20, round_differently);
     expect(stacks_reserve() == 0);
     stacks_switch_to_new();
 }
@@ -244,7 +247,8 @@ run_dive(void)
     dup2(words[1], STDERR_FILENO);
     close(words[0]);
     close(words[1]);
-    stacks_open(256 << 10, dive_in, describe);
+    stacks_open(256 << 10, dive_in);
+    crash_open(&death, NULL, describe);
     expect(stacks_reserve() == 0);
     stacks_switch_to_new();
 }
@@ -271,7 +275,8 @@ run_raised(void)
 
     setrlimit(RLIMIT_CORE, &no_core);
     signal(SIGSEGV, SIG_DFL);
-    stacks_open(256 << 10, dive_in, describe);
+    stacks_open(256 << 10, dive_in);
+    crash_open(&death, NULL, describe);
     raise(SIGSEGV);
 }
 
@@ -294,7 +299,8 @@ static void
 run_with_handler(void)
 {
     signal(SIGSEGV, handle);
-    stacks_open(256 << 10, dive_in, describe);
+    stacks_open(256 << 10, dive_in);
+    crash_open(&death, NULL, describe);
     raise(SIGSEGV);
 }
 
