@@ -16,19 +16,22 @@
     F(dwarf_attr_integrate)                                                                        \
     F(dwarf_diename)                                                                               \
     F(dwarf_filesrc)                                                                               \
+    F(dwarf_formstring)                                                                            \
     F(dwarf_formudata)                                                                             \
     F(dwarf_getscopes)                                                                             \
     F(dwarf_getscopes_die)                                                                         \
+    F(dwarf_getsrc_die)                                                                            \
     F(dwarf_getsrcfiles)                                                                           \
+    F(dwarf_haspc)                                                                                 \
+    F(dwarf_lineno)                                                                                \
+    F(dwarf_linesrc)                                                                               \
     F(dwarf_tag)                                                                                   \
     F(dwfl_begin)                                                                                  \
     F(dwfl_end)                                                                                    \
-    F(dwfl_line_comp_dir)                                                                          \
-    F(dwfl_lineinfo)                                                                               \
     F(dwfl_module_addrdie)                                                                         \
     F(dwfl_module_addrinfo)                                                                        \
     F(dwfl_module_getelf)                                                                          \
-    F(dwfl_module_getsrc)                                                                          \
+    F(dwfl_module_nextcu)                                                                          \
     F(dwfl_offline_section_address)                                                                \
     F(dwfl_report_end)                                                                             \
     F(dwfl_report_offline)
@@ -184,20 +187,44 @@ scopes_at(Dwarf_Die *unit, Dwarf_Addr at, Dwarf_Die **scopes_p)
     return dw.dwarf_getscopes_die(&die, scopes_p);
 }
 
+/* The unit of the source that the address is of. Not all compilers write an index of these. */
+static Dwarf_Die *
+unit_at(Dwfl_Module *module, Dwarf_Addr at, Dwarf_Addr *bias_p)
+{
+    Dwarf_Die *unit = dw.dwfl_module_addrdie(module, at, bias_p);
+
+    if (unit != NULL && dw.dwarf_haspc(unit, at - *bias_p) > 0)
+        return unit;
+    unit = NULL; /* with an index of some units, it was another one */
+    while ((unit = dw.dwfl_module_nextcu(module, unit, bias_p)) != NULL)
+        if (dw.dwarf_haspc(unit, at - *bias_p) > 0)
+            break;
+    return unit;
+}
+
+static const char *
+directory_of(Dwarf_Die *unit)
+{
+    Dwarf_Attribute attribute;
+
+    return dw.dwarf_formstring(dw.dwarf_attr_integrate(unit, DW_AT_comp_dir, &attribute));
+}
+
 /* Those that were inlined at the address, and the function that they are in. False: not known. */
 static bool
 put_scopes(struct writer *w, Dwfl_Module *module, Dwarf_Addr at)
 {
-    Dwfl_Line *line = dw.dwfl_module_getsrc(module, at);
     const char *directory, *file, *name;
     Dwarf_Die *unit, *scopes = NULL;
     int number, n, tag = 0;
-    Dwarf_Addr bias;
+    Dwarf_Addr bias = 0;
+    Dwarf_Line *line;
 
-    if (line == NULL || (file = dw.dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL)) == NULL ||
-        (unit = dw.dwfl_module_addrdie(module, at, &bias)) == NULL)
+    if ((unit = unit_at(module, at, &bias)) == NULL ||
+        (line = dw.dwarf_getsrc_die(unit, at - bias)) == NULL ||
+        (file = dw.dwarf_linesrc(line, NULL, NULL)) == NULL || dw.dwarf_lineno(line, &number) != 0)
         return false;
-    directory = dw.dwfl_line_comp_dir(line);
+    directory = directory_of(unit);
     n = scopes_at(unit, at - bias, &scopes);
     for (int i = 0; i < n && tag != DW_TAG_subprogram; i++) {
         if (!is_function(&scopes[i]) || (name = dw.dwarf_diename(&scopes[i])) == NULL)
