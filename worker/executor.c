@@ -22,6 +22,7 @@
 
 #define CLOSED_US 500000 /* to end, after the socket was closed */
 #define OUTPUT_READ (32u << 10)
+#define PIPE_READS 3 /* in which a full pipe is empty */
 
 struct stream { /* stdout or stderr */
     struct process *process;
@@ -56,7 +57,8 @@ on_message(void *arg, const struct message *m)
     if (m->type == MESSAGE_RESULTS || m->type == MESSAGE_HELLO) {
         /* What was printed comes first: with the last result, the client may be gone. */
         for (int i = 0; i < 2; i++) {
-            read_stream(&p->streams[i]);
+            for (int k = 0; k < PIPE_READS && read_stream(&p->streams[i]); k++)
+                ;
             tail_clear(&p->tails[i]); /* others have printed that */
         }
     }

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MARK_US 10000 /* between two words about what was dropped, if tasks are short */
+
 /* ---- the hands of the runner --------------------------------------------------------------------
  */
 
@@ -237,17 +239,6 @@ const struct runner_hands seats_hands = {hand_start, hand_send,        hand_hang
  * ---------------------------------------------------------------------------- */
 
 static void
-process_message(void *arg, unsigned number, const struct message *m)
-{
-    struct supervisor *s = arg;
-
-    if (m->type == MESSAGE_HELLO && m->client == 0)
-        s->seats[number].met = true;
-    s->now = clock_us();
-    runner_heard(s->runner, number, m, s->now);
-}
-
-static void
 say_output(struct supervisor *s, const struct seat *seat, int stream, const char *bytes,
            size_t size)
 {
@@ -265,14 +256,41 @@ say_output(struct supervisor *s, const struct seat *seat, int stream, const char
     blob_unref(data);
 }
 
+/* How much was left out. */
+static void
+say_dropped(struct supervisor *s, struct seat *seat, int stream)
+{
+    char marker[80];
+    size_t n = throttle_marker(&seat->throttle, marker, sizeof(marker));
+
+    if (n == 0)
+        return;
+    say_output(s, seat, stream, marker, n);
+    seat->marked = clock_us();
+}
+
+static void
+process_message(void *arg, unsigned number, const struct message *m)
+{
+    struct supervisor *s = arg;
+    struct seat *seat = &s->seats[number];
+
+    s->now = clock_us();
+    if (m->type == MESSAGE_HELLO && m->client == 0)
+        seat->met = true;
+    /* Before its task has ended, after which nobody may listen any more. */
+    if (m->type == MESSAGE_RESULTS && m->client == 0 && s->now - seat->marked >= MARK_US)
+        say_dropped(s, seat, seat->dropped);
+    runner_heard(s->runner, number, m, s->now);
+}
+
 static void
 process_output(void *arg, unsigned number, int stream, const char *bytes, size_t size)
 {
     struct supervisor *s = arg;
     struct seat *seat = &s->seats[number];
     uint64_t before = seat->throttle.dropped, dropped;
-    char marker[80];
-    size_t pass, n;
+    size_t pass;
 
     if (!seat->met || seat->job == 0)
         return; /* before futures_new(): kept for the case that it does not start */
@@ -280,14 +298,15 @@ process_output(void *arg, unsigned number, int stream, const char *bytes, size_t
     pass = s->hold ? 0 : throttle_pass(&seat->throttle, size, clock_us());
     if (s->hold)
         seat->throttle.dropped += size;
+    if (pass < size)
+        seat->dropped = stream;
     if (pass == 0)
         return;
     if (before > 0) {
         /* What was dropped before comes before; what of this piece, after. */
         dropped = seat->throttle.dropped - before;
         seat->throttle.dropped = before;
-        if ((n = throttle_marker(&seat->throttle, marker, sizeof(marker))) > 0)
-            say_output(s, seat, stream, marker, n);
+        say_dropped(s, seat, stream);
         seat->throttle.dropped = dropped;
     }
     say_output(s, seat, stream, bytes, pass);
@@ -308,12 +327,9 @@ bury(struct supervisor *s, unsigned number)
     struct seat *seat = &s->seats[number];
     struct process_end how;
     struct runner_end end;
-    char marker[80];
-    size_t n;
 
     process_finish(seat->process, &how);
-    if ((n = throttle_marker(&seat->throttle, marker, sizeof(marker))) > 0)
-        say_output(s, seat, 2, marker, n);
+    say_dropped(s, seat, seat->dropped);
     end = (struct runner_end){how.cause, how.words, how.where, how.killed, how.clean};
     runner_ended(s->runner, number, &end, s->now);
     process_free(seat->process);

@@ -18,6 +18,8 @@ struct seat { /* of one executor; the runner's numbers are its places in the arr
     bool gone;
     uint64_t job; /* whose tasks it was last given */
     struct throttle throttle;
+    int dropped;    /* the stream of which something was dropped last */
+    int64_t marked; /* when that was told last */
 };
 
 struct named { /* a --program */
