@@ -3,6 +3,7 @@
 #define LADLE_COMMAND_H
 
 /* argv[0] is "ladle run" and the like, for messages. Returns the exit status. */
+int command_replay(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_status(int argc, char **argv);
 

@@ -17,6 +17,8 @@ static const struct command {
     {"run", "ladle run", "run a program with a broker and workers of its own", command_run},
     {"status", "ladle status", "show what a broker, its workers and its jobs are doing",
      command_status},
+    {"replay", "ladle replay", "run a failed task again, in the foreground or a debugger",
+     command_replay},
     {"help", "ladle help", "explain a command", command_help},
     {"version", "ladle version", "print the version", command_version},
 };

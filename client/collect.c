@@ -37,7 +37,7 @@ collect_one(const results_t *r, uint32_t offset, struct collection *all)
 
     item = segment_item(s, offset, &size);
     if (segment_outcome(s, offset) != OUTCOME_DONE) {
-        note_failure(all, index, EIO, session_sentence(r->job, index, s, offset));
+        note_failure(all, index, EIO, session_sentence(r->session, r->job, index, s, offset));
     } else if (size != all->size) {
         if (asprintf(&text, "%s[%llu] gave a result of %zu bytes, and not of %zu",
                      r->job->spec->function, (unsigned long long)index, size, all->size) < 0)

@@ -56,6 +56,7 @@ core_new(void)
     TAILQ_INIT(&core->woken);
     TAILQ_INIT(&core->partials);
     TAILQ_INIT(&core->unclaimed);
+    TAILQ_INIT(&core->failures);
     return core;
 }
 
@@ -205,6 +206,7 @@ core_free(struct core *core)
     }
     while ((p = core_partial(core)) != NULL)
         partial_free(p);
+    core_free_failures(core);
     spec_unref(core->shown);
     free(core->notice);
     free(core);

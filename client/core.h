@@ -43,6 +43,23 @@ struct share {
 };
 TAILQ_HEAD(share_list, share);
 
+#define FAILURE_INPUT (32u << 20) /* larger inputs are not kept */
+
+enum failure_state { FAILURE_NEW, FAILURE_KEPT, FAILURE_GONE };
+
+struct failure { /* a task that ended FAILED, CRASHED or TIMED_OUT */
+    TAILQ_ENTRY(failure) link;
+    enum failure_state state; /* is it in a file? Until that is known: */
+    struct spec *spec;
+    struct blob *input, *text; /* NULL: it is empty */
+    uint64_t job, index;
+    enum outcome outcome;
+    uint32_t attempt;
+    const char *worker; /* interned */
+    char id[9];         /* of the file */
+};
+TAILQ_HEAD(failure_list, failure);
+
 struct core {
     bool welcome; /* the broker knows us */
     uint64_t instance;
@@ -74,6 +91,10 @@ struct core {
     struct watcher_list woken; /* their tasks have ended */
     struct partial_list partials, unclaimed;
     size_t unclaimed_bytes;
+    struct failure_list failures;
+    unsigned failures_wanted; /* to be noted; 0: none */
+    unsigned nfailures, unkept;
+    uint64_t failure_seed;
     struct intern *names; /* of workers */
     char *notice;         /* about the grid; NULL */
 
@@ -138,7 +159,17 @@ void core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
 struct partial *core_partial(struct core *core); /* now the caller's; NULL: no more */
 void partial_free(struct partial *p);
 
-/* Shared by core.c, ends.c, answers.c and shares.c. */
+/* The next failure of which it is not known whether it is in a file; NULL: none. Its members stay
+ * as they are until core_kept(). */
+struct failure *core_unkept(const struct core *core);
+void core_kept(struct core *core, struct failure *f, bool kept);
+/* That of a task; NULL: it was not noted. */
+const struct failure *core_failure(const struct core *core, uint64_t job, uint64_t index);
+
+/* Shared by core.c, ends.c, answers.c, shares.c and failures.c. */
+void core_note_failures(struct core *core, const struct chunk *c, uint32_t from, uint32_t count,
+                        const struct segment *s);
+void core_free_failures(struct core *core);
 int core_shares_join(struct core *core, struct job *j); /* -1: ENOMEM */
 void core_shares_leave(struct core *core, struct job *j);
 void core_shares_welcome(struct core *core);

@@ -72,6 +72,8 @@ finish(struct core *core, struct chunk *c, uint32_t from, uint32_t count, enum o
         if (j->keep_arrived)
             TAILQ_INSERT_TAIL(&j->arrived, s, link);
         j->held += s->shared ? 0 : s->length;
+        if (failed > 0 && !j->local && core->nfailures < core->failures_wanted)
+            core_note_failures(core, c, from, count, s);
     }
     wake(core, c, from, count);
     core->news = true;

@@ -32,12 +32,15 @@ status_of(enum outcome outcome)
     }
 }
 
-char *
-session_sentence(const struct job *j, uint64_t index, const struct segment *s, uint32_t offset)
+/* With the lock held, which may be let go for a moment when all but the session was read. */
+static char *
+whole_sentence(futures_t *session, const struct job *j, uint64_t index, const struct segment *s,
+               uint32_t offset)
 {
-    char where[2 * LIMIT_NAME], which[32] = "";
+    char where[2 * LIMIT_NAME], which[32] = "", kept[64];
     const uint8_t *words = (const uint8_t *)"";
-    char *sentence;
+    uint64_t number = j->number;
+    char *sentence, *all = NULL;
     size_t size = 0;
 
     where[0] = '\0';
@@ -54,6 +57,23 @@ session_sentence(const struct job *j, uint64_t index, const struct segment *s, u
     if (asprintf(&sentence, "%s%s%s: %.*s", j->spec->function, which, where, (int)size,
                  (const char *)words) < 0)
         return NULL;
+    if (*session_kept(session, number, index, kept) == '\0')
+        return sentence;
+    if (asprintf(&all, "%s%s", sentence, kept) < 0)
+        all = NULL;
+    free(sentence);
+    return all;
+}
+
+char *
+session_sentence(futures_t *session, const struct job *j, uint64_t index, const struct segment *s,
+                 uint32_t offset)
+{
+    char *sentence;
+
+    session_lock(session);
+    sentence = whole_sentence(session, j, index, s, offset);
+    session_unlock(session);
     return sentence;
 }
 
@@ -160,8 +180,8 @@ sentence(future_t *f)
     if ((x = extras(f)) == NULL)
         return "out of memory";
     if (x->error == NULL)
-        x->error =
-            session_sentence(c->job, c->first + f->offset, chunk_segment(c, f->offset), f->offset);
+        x->error = whole_sentence(f->session, c->job, c->first + f->offset,
+                                  chunk_segment(c, f->offset), f->offset);
     return x->error == NULL ? "out of memory" : x->error;
 }
 

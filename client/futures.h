@@ -88,7 +88,8 @@ typedef struct {
     const char *program; /* run the functions of this program, which workers offer with --program;
                             NULL: this one */
     uint64_t seed;       /* of task_random(); the same seed and submissions give the same numbers */
-    bool quiet;          /* no notices on standard error (why work waits), no output of tasks */
+    bool quiet;          /* no notices on standard error (why work waits), no output of tasks, no
+                            files of failed tasks for `ladle replay` */
 } futures_config_t;
 
 /* Open a session with `endpoint`: NULL for $LADLE_BROKER or, without that, "local";

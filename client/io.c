@@ -52,6 +52,7 @@ session_start(futures_t *s)
     enum phase phase;
     char text[1024];
 
+    session_keep_open(s);
     if (start_thread(s) != 0)
         return -1;
     session_lock(s);
@@ -86,6 +87,7 @@ session_stop(futures_t *s)
     session_unlock(s);
     pthread_join(s->thread, NULL);
     s->started = false;
+    session_keep(s);
     session_lock(s);
     s->asleep = false;
     session_unlock(s);
@@ -144,6 +146,7 @@ io_sleep(futures_t *s, struct poller *poller, int64_t deadline)
 {
     int timeout = clock_poll_timeout(deadline, clock_us());
 
+    session_keep(s);
     session_lock(s);
     if (s->stop || s->core->wants_output)
         timeout = 0;

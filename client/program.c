@@ -17,6 +17,7 @@
 
 struct executable {
     int fd;
+    bool digested;
     struct program program;
     char path[4096];
     char name[LIMIT_NAME + 1];
@@ -107,7 +108,8 @@ executable_new(bool whole)
         executable_free(e);
         return NULL;
     }
-    /* In a local pool there is one program, and nobody looks for it by its digest. */
+    /* In a local pool there is one program, and nobody looks for it by its digest: that is made
+     * when a task fails. */
     memset(e->program.digest, '0', sizeof(e->program.digest) - 1);
     return e;
 }
@@ -147,6 +149,10 @@ executable_digest(struct executable *e)
     off_t at = 0;
     ssize_t n;
 
+    if (e->digested)
+        return 0;
+    if (e->fd < 0 && (e->fd = open(SELF, O_RDONLY | O_CLOEXEC)) < 0)
+        return error_set(errno, "cannot open this program's own executable: %s", strerror(errno));
     if ((room = malloc(LIMIT_PART)) == NULL)
         return error_set(ENOMEM, "out of memory");
     crypto_hash_sha256_init(&state);
@@ -160,6 +166,7 @@ executable_digest(struct executable *e)
     crypto_hash_sha256_final(&state, digest);
     sodium_bin2hex(e->program.digest, sizeof(e->program.digest), digest, sizeof(digest));
     e->program.size = (uint64_t)at;
+    e->digested = true;
     return 0;
 }
 

@@ -267,7 +267,7 @@ static const char *
 sentence(results_t *r)
 {
     if (r->error == NULL && r->outcome != OUTCOME_DONE && r->segment != NULL)
-        r->error = session_sentence(r->job, r->index, r->segment, r->last);
+        r->error = session_sentence(r->session, r->job, r->index, r->segment, r->last);
     return r->error == NULL ? "out of memory" : r->error;
 }
 

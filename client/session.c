@@ -223,6 +223,14 @@ start(futures_t *s)
     return 0;
 }
 
+int
+session_open(futures_t *s, const futures_config_t *config)
+{
+    if (make(s) != 0 || session_configure(s, config) != 0 || find_program(s) != 0)
+        return -1;
+    return start(s);
+}
+
 futures_t *
 futures_open(const futures_config_t *config)
 {
@@ -236,10 +244,11 @@ futures_open(const futures_config_t *config)
     pthread_once(&once, watch_forks);
     if (serve_wanted())
         session_serve(config);
+    if (rerun_wanted())
+        rerun(calloc(1, sizeof(*s)), config);
     if ((s = calloc(1, sizeof(*s))) == NULL)
         return error_null(ENOMEM, "out of memory");
-    if (make(s) != 0 || session_configure(s, config) != 0 || find_program(s) != 0 ||
-        start(s) != 0) {
+    if (session_open(s, config) != 0) {
         error = errno;
         session_free(s);
         errno = error;

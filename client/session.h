@@ -110,11 +110,26 @@ int session_timed_out(futures_t *s, const struct job *j, int timeout);
 /* The core has news: tell who waits. With the lock held. */
 void session_news(futures_t *s);
 
-/* The whole sentence about a task that did not end well; NULL: ENOMEM. To be freed. */
-char *session_sentence(const struct job *j, uint64_t index, const struct segment *s,
-                       uint32_t offset);
+/* The whole sentence about a task that did not end well; NULL: ENOMEM. To be freed. Without the
+ * lock. */
+char *session_sentence(futures_t *session, const struct job *j, uint64_t index,
+                       const struct segment *s, uint32_t offset);
 future_status_t status_of(enum outcome outcome);
 
+/* ---- tasks to be run again: see proto/replay.h ------------------------------------------------
+ */
+
+void session_keep_open(futures_t *s); /* from now on, the first that fail are kept in files */
+void session_keep(futures_t *s);      /* write those that have failed; without the lock */
+/* "\n  replay it: ladle replay 3f2a9c01", if it is in a file; else "". With the lock held, which is
+ * let go until that is known. */
+const char *session_kept(futures_t *s, uint64_t job, uint64_t index, char text[64]);
+/* This process is to run one task again, and no more, says its environment. */
+bool rerun_wanted(void);
+void rerun(futures_t *s, const futures_config_t *config) __attribute__((noreturn));
+
+/* A cleared session, as the config says. -1 with errno and a sentence, and free it all the same. */
+int session_open(futures_t *s, const futures_config_t *config);
 /* Take over the config, checked, with the defaults filled in. -1 with errno and a sentence. */
 int session_configure(futures_t *s, const futures_config_t *config);
 /* Describe the program that executors run. Again when its digest is known. */
@@ -259,7 +274,7 @@ struct executable *executable_new(bool whole);
 void executable_free(struct executable *e);
 const struct program *executable_program(const struct executable *e);
 const char *executable_path(const struct executable *e);
-int executable_digest(struct executable *e); /* reads it all; -1 with a sentence */
+int executable_digest(struct executable *e); /* once, it reads it all; -1 with a sentence */
 /* The answer to PROGRAM_WANTED; the blob in it belongs to the caller. */
 void executable_part(const struct executable *e, const struct message_program_wanted *wanted,
                      struct message_program_part *part);

@@ -45,6 +45,7 @@ struct encoder {
         Ladle__V1__Ack ack;
         Ladle__V1__Held held;
         Ladle__V1__Adopted adopted;
+        Ladle__V1__Replay replay;
     } body;
     Ladle__V1__Columns columns;
     Ladle__V1__Program program;

@@ -586,6 +586,16 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->adopted.lease = identifier(d, top->adopted->lease);
         m->adopted.wanted = top->adopted->wanted;
         break;
+    case MESSAGE_REPLAY:
+        if ((unsigned)top->replay->outcome >= OUTCOME_LIMIT)
+            fault(d, "an unknown outcome");
+        m->replay.outcome = (enum outcome)top->replay->outcome;
+        m->replay.path = list(d, top->replay->path);
+        m->replay.directory = list(d, top->replay->directory);
+        m->replay.worker = name(d, top->replay->worker);
+        m->replay.text = text(d, top->replay->text);
+        m->replay.when_ms = top->replay->when_ms;
+        break;
     default: /* a beat has nothing in it */
         break;
     }
@@ -604,7 +614,7 @@ type_of(const Ladle__V1__Message *top)
         BODY(NOTICE),       BODY(GRID),           BODY(DRAINING),      BODY(PROGRAM_WANTED),
         BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
         BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),       BODY(TOLD),
-        BODY(ACK),          BODY(HELD),           BODY(ADOPTED),
+        BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;

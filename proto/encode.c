@@ -541,6 +541,14 @@ encode_small(struct encoder *e, const struct message *m)
         OPEN(e, adopted, adopted, ADOPTED)->lease = m->adopted.lease;
         e->body.adopted.wanted = m->adopted.wanted;
         break;
+    case MESSAGE_REPLAY:
+        OPEN(e, replay, replay, REPLAY)->outcome = (Ladle__V1__Outcome)m->replay.outcome;
+        e->body.replay.path = list(e, m->replay.path);
+        e->body.replay.directory = list(e, m->replay.directory);
+        e->body.replay.worker = name(e, m->replay.worker);
+        e->body.replay.text = text(e, m->replay.text);
+        e->body.replay.when_ms = m->replay.when_ms;
+        break;
     default:
         assert(!"no message of this type can be encoded");
     }

@@ -162,6 +162,7 @@ message_name(enum message_type type)
         [MESSAGE_ACK] = "ack",
         [MESSAGE_HELD] = "held",
         [MESSAGE_ADOPTED] = "adopted",
+        [MESSAGE_REPLAY] = "replay",
     };
 
     return (unsigned)type < MESSAGE_LIMIT ? names[type] : "unknown";

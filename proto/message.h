@@ -152,6 +152,7 @@ enum message_type {
     MESSAGE_ACK,     /* broker -> worker: these RESULTS need not be kept any longer */
     MESSAGE_HELD,    /* worker -> broker: what it still has of a lease */
     MESSAGE_ADOPTED, /* the answer */
+    MESSAGE_REPLAY,  /* the beginning of a file: see replay.h */
     MESSAGE_LIMIT
 };
 
@@ -393,6 +394,14 @@ struct message_adopted {
     bool wanted;
 };
 
+struct message_replay {    /* of a task that did not end well, and its program */
+    const char *path;      /* of the executable */
+    const char *directory; /* where its client worked */
+    enum outcome outcome;
+    const char *worker, *text;
+    uint64_t when_ms; /* since the epoch */
+};
+
 struct message {
     enum message_type type;
     /* Between an executor, its worker and the broker: 0, or the number of the client in an executor
@@ -428,6 +437,7 @@ struct message {
         struct message_ack ack;
         struct message_held held;
         struct message_adopted adopted;
+        struct message_replay replay;
     };
 };
 

@@ -13,7 +13,7 @@ link=(-L"$lib" -lladle "-Wl,-rpath,$lib")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
-export LC_ALL=C
+export LC_ALL=C LADLE_REPLAY_DIR=
 failures=0
 
 verdict() {

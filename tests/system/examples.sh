@@ -9,7 +9,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
 unset LADLE_BROKER
-export LC_ALL=C
+export LC_ALL=C LADLE_REPLAY_DIR=
 
 ways=(serial local:1 local:2 grid)
 failures=0

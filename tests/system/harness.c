@@ -338,6 +338,8 @@ harness_setup(void **state)
     snprintf(mark, sizeof(mark), MARK "=%s", strrchr(directory, '-') + 1);
     putenv(mark);
     setenv("XDG_CACHE_HOME", directory, 1);
+    setenv("XDG_STATE_HOME", directory, 1);
+    setenv("LADLE_REPLAY_DIR", "", 1); /* most tasks here fail on purpose */
     unsetenv("LADLE_BROKER");
     nall = 0;
     return 0;

@@ -144,6 +144,9 @@ add_jobs(void)
         (struct message_program_part){DIGEST, 100, 177, "as asked", one()};
     add(MESSAGE_PROGRAM_FAILED)->program_failed =
         (struct message_program_failed){DIGEST, "libm.so.7: cannot open\n", 7};
+    add(MESSAGE_REPLAY)->replay =
+        (struct message_replay){"/opt/simulate",         "/home/ada", OUTCOME_CRASHED, "node1",
+                                "killed\n  by a signal", 1ull << 41};
 }
 
 static void
@@ -526,6 +529,14 @@ rest_differs(const struct message *a, const struct message *b)
     case MESSAGE_ADOPTED:
         NUMBER(adopted.lease);
         NUMBER(adopted.wanted);
+        break;
+    case MESSAGE_REPLAY:
+        STRING(replay.path);
+        STRING(replay.directory);
+        NUMBER(replay.outcome);
+        STRING(replay.worker);
+        STRING(replay.text);
+        NUMBER(replay.when_ms);
         break;
     default:
         return work_differs(a, b);

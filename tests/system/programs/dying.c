@@ -1,8 +1,9 @@
 /* A program whose tasks die in every way there is: dying KIND [OPTION...]
  *
  * Submits one task that dies so, and says on standard output what its future says. Options:
- * "timeout=MS", "retries=N", "input=TEXT", "share=TEXT" (a constant that the task says), "count=N"
- * (a map, of which every task dies).
+ * "timeout=MS", "retries=N", "function=NAME", "input=TEXT", "share=TEXT" (a constant that the task
+ * says), "count=N" (a map, of which every task dies), "handler=1" (the program's own, for SIGSEGV),
+ * "quiet=1".
  */
 #include <ladle.h>
 
@@ -11,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #undef NDEBUG
@@ -28,6 +27,14 @@ ALONE static void
 step_on_null(void)
 {
     *nowhere = 1; /* the line of the fault */
+    zero++;
+}
+
+/* Whatever a sanitizer does about faults, this is one, and it is told of it. */
+ALONE static void
+segfault(void)
+{
+    raise(SIGSEGV);
     zero++;
 }
 
@@ -113,11 +120,15 @@ kind_of(task_t *task, char text[64])
 static int
 say(task_t *task)
 {
+    char kind[64];
     size_t size;
     const char *text = task_shared(task, "word", &size);
 
-    printf("%s, attempt %d, random %llx\n", text == NULL ? "nothing" : text, task_attempt(task),
-           (unsigned long long)task_random(task));
+    printf("%s, attempt %d, random %llx, mood %s\n", text == NULL ? "nothing" : text,
+           task_attempt(task), (unsigned long long)task_random(task),
+           getenv("MOOD") == NULL ? "?" : getenv("MOOD"));
+    if (strcmp(kind_of(task, kind), "fail") == 0)
+        return task_fail(task, "it was asked to");
     return task_return(task, task_input(task), task_input_size(task));
 }
 TASK(say)
@@ -149,6 +160,10 @@ die(task_t *task)
         die_in_thread();
     else if (strcmp(kind, "heap") == 0)
         corrupt_heap();
+    else if (strcmp(kind, "raise") == 0)
+        raise(SIGSEGV);
+    else if (strcmp(kind, "segv") == 0)
+        segfault();
     else if (strcmp(kind, "exit") == 0)
         exit(3);
     else if (strcmp(kind, "_exit") == 0)
@@ -157,11 +172,31 @@ die(task_t *task)
         kill(getpid(), SIGKILL);
     else if (strcmp(kind, "sleep") == 0)
         sleep(60);
+    else if (strcmp(kind, "nap") == 0)
+        sleep(1);
     else if (strcmp(kind, "fail") == 0)
         return task_fail(task, "it was asked to");
     return task_return(task, kind, strlen(kind));
 }
 TASK(die)
+
+/* Prints so many MiB, in lines of 64 bytes. */
+static int
+print(task_t *task)
+{
+    static char lines[1 << 20];
+    char text[64];
+    int mib = atoi(kind_of(task, text));
+
+    memset(lines, 'x', sizeof(lines));
+    for (size_t i = 63; i < sizeof(lines); i += 64)
+        lines[i] = '\n';
+    for (int i = 0; i < mib; i++)
+        if (fwrite(lines, sizeof(lines), 1, stdout) != 1)
+            return task_fail(task, "cannot print");
+    return task_return(task, "", 0);
+}
+TASK(print)
 
 /* Has another task die. */
 static int
@@ -195,6 +230,12 @@ option(char **argv, const char *name, const char *otherwise)
 }
 
 static void
+handle(int sig)
+{
+    _exit(40 + sig);
+}
+
+static void
 tell(const char *text)
 {
     printf("%s\n", text == NULL ? "DONE" : text);
@@ -203,14 +244,18 @@ tell(const char *text)
 int
 main(int argc, char **argv)
 {
-    futures_t *futures =
-        futures_open(&(futures_config_t){.environment = (const char *const[]){"MOOD=grim", NULL}});
+    futures_t *futures;
     const char *function, *word, *input;
     task_options_t options = {.retries = -1};
     future_t *future;
     results_t *results;
     size_t count;
 
+    if (atoi(option(argv, "handler", "0")) != 0)
+        signal(SIGSEGV, handle);
+    futures =
+        futures_open(&(futures_config_t){.environment = (const char *const[]){"MOOD=grim", NULL},
+                                         .quiet = atoi(option(argv, "quiet", "0")) != 0});
     if (argc < 2 || futures == NULL) {
         fprintf(stderr, "usage: dying KIND [OPTION=VALUE...]; %s\n", futures_error());
         return 2;
@@ -235,9 +280,10 @@ main(int argc, char **argv)
         for (size_t i = 0; i < count; i++)
             memcpy(all + i * strlen(input), input, strlen(input));
         results = futures_map(futures, function, all, count, strlen(input), &options);
-        while (results_at_end(results) == false) {
-            (void)results_next(results, NULL);
-            tell(results_error(results));
+        for (const void *result;;) {
+            if ((result = results_next(results, NULL)) == NULL && results_at_end(results))
+                break;
+            tell(result == NULL ? results_error(results) : NULL);
         }
         results_destroy(&results);
         free(all);
