@@ -47,6 +47,7 @@ aside_put(struct scheduler *s, struct range *r, int64_t until, struct blob *why)
 
     assert(r->why == NULL);
     r->until = until;
+    r->blameless = false;
     r->why = blob_ref(why);
     TAILQ_INSERT_TAIL(&j->aside, r, link);
     j->naside += live(r);
@@ -110,7 +111,7 @@ aside_free(struct scheduler *s, struct job *j)
 static bool
 may_go_again(const struct range *r)
 {
-    return !r->chunk->job->spec->once && r->losses + 1 < LOSSES_MAX;
+    return !r->chunk->job->spec->once && (r->blameless || r->losses + 1 < LOSSES_MAX);
 }
 
 static void
@@ -149,7 +150,7 @@ release(struct scheduler *s, struct range *r)
         range_free(s, r);
         (void)job_finish(s, j);
     } else {
-        if (why != NULL) {
+        if (why != NULL && !r->blameless) {
             r->attempt++;
             r->losses++;
             r->alone = r->alone || r->losses >= LOSSES_SUSPECT;

@@ -1,5 +1,6 @@
 /* Every invariant that can be stated about the scheduler at rest. It walks all there is: for tests.
  */
+#include "capacity.h"
 #include "chunks.h"
 #include "contents.h"
 #include "demands.h"
@@ -221,7 +222,7 @@ check_clients(const struct scheduler *s)
 static void
 check_worker(const struct scheduler *s, const struct worker *w)
 {
-    uint64_t bytes = 0, tasks = 0, busy = 0, items = 0, parked = 0, fresh = 0;
+    uint64_t bytes = 0, tasks = 0, busy = 0, memory = 0, items = 0, parked = 0, fresh = 0;
     const struct lease *l;
     const struct worker *other;
     unsigned nleases = 0;
@@ -241,6 +242,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
         bytes += l->bytes;
         tasks += l->left;
         busy += l->cpus;
+        memory += l->memory;
         if (l->waited || l->adopted)
             continue;
         /* What goes on after a wait may be too much together; what was handed over is not. */
@@ -249,7 +251,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
     }
     busy += w->claimed;
     REQUIRE(bytes == w->bytes && tasks == w->tasks && busy == w->busy && nleases == w->nleases);
-    REQUIRE(parked == w->parked);
+    REQUIRE(parked == w->parked && memory == w->memory_busy);
     REQUIRE(fresh <= w->window || items == 1);
     REQUIRE(w->idle == (w->draining || busy >= w->slots ? 0 : w->slots - busy));
     REQUIRE(w->tasks > 0 || w->work == 0);
@@ -261,7 +263,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
         }
         REQUIRE(found && !w->draining && !w->telling);
     }
-    REQUIRE(w->load < 0 || w->tasks > w->slots);
+    REQUIRE(w->load < 0 || w->tasks > w->slots || (worker_is_tight(w) && w->tasks > 1));
 }
 
 static void
@@ -274,7 +276,7 @@ check_demands(const struct scheduler *s)
         uint64_t workers = 0, slots = 0;
 
         TAILQ_FOREACH (w, &s->workers, link) {
-            if (w->draining || w->slots < d->cpus || !demand_fits(d, w->offer))
+            if (w->draining || !worker_able(w, d) || !demand_fits(d, w->offer))
                 continue;
             workers++;
             slots += w->slots;

@@ -189,6 +189,8 @@ adopt_from(struct scheduler *s, struct adoption *a, struct range *r, uint32_t fr
     if (a->leases++ > 0) { /* one of them takes the slots */
         x->worker->busy -= l->cpus;
         l->cpus = 0;
+        x->worker->memory_busy -= l->memory;
+        l->memory = 0;
     }
     if (x->held.parked)
         wait_again(s, l);

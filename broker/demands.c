@@ -1,9 +1,11 @@
 #include "demands.h"
 
+#include "capacity.h"
 #include "queues.h"
 #include "workers.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +96,7 @@ count_workers(struct scheduler *s, struct demand *d)
             return -1;
     }
     TAILQ_FOREACH (w, &s->workers, link) {
-        if (!w->draining && w->slots >= d->cpus && demand_fits(d, w->offer)) {
+        if (!w->draining && worker_able(w, d) && demand_fits(d, w->offer)) {
             d->workers++;
             d->slots += w->slots;
         }
@@ -116,6 +118,7 @@ demand_new(struct scheduler *s, const struct job *j, struct labels *needs, char 
     d->key = key;
     d->needs = needs;
     d->cpus = j->spec->cpus > 0 ? j->spec->cpus : 1;
+    d->memory = j->spec->memory;
     d->failing = j->program->failing > 0 ? j->program : NULL;
     d->machine = strdup(p->machine);
     d->program = strdup(p->digest[0] == '\0' ? p->name : "");
@@ -140,9 +143,9 @@ demand_get(struct scheduler *s, const struct job *j)
 
     if (needs == NULL)
         return NULL;
-    if (asprintf(&key, "%s\n%s\n%s\n%u\n%s", spec->program.machine,
+    if (asprintf(&key, "%s\n%s\n%s\n%u\n%" PRIu64 "\n%s", spec->program.machine,
                  spec->program.digest[0] == '\0' ? spec->program.name : "", needs->text,
-                 spec->cpus > 0 ? spec->cpus : 1,
+                 spec->cpus > 0 ? spec->cpus : 1, spec->memory,
                  j->program->failing > 0 ? j->program->key : "") < 0) {
         labels_free(needs);
         return NULL;
@@ -336,7 +339,7 @@ count(struct scheduler *s, const struct worker *w, bool in)
     struct demand *d, *next;
 
     HASH_ITER (hh, s->demands, d, next) {
-        if (w->slots < d->cpus || !demand_fits(d, w->offer))
+        if (!worker_able(w, d) || !demand_fits(d, w->offer))
             continue;
         d->workers = in ? d->workers + 1 : d->workers - 1;
         d->slots = in ? d->slots + w->slots : d->slots - w->slots;

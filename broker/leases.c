@@ -37,6 +37,7 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
     l->bytes = chunk_cost(r->chunk, r->offset, r->count);
     l->each = each;
     l->cpus = j->demand->cpus;
+    l->memory = j->demand->memory;
     l->since = l->heard = s->now;
     if (w->tasks == 0)
         w->progress = s->now;
@@ -45,6 +46,7 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
     w->nleases++;
     w->bytes += l->bytes;
     w->busy += l->cpus;
+    w->memory_busy += l->memory;
     w->tasks += l->left;
     w->work += l->left * l->each;
     j->leased += l->left;
@@ -105,6 +107,7 @@ park(struct scheduler *s, struct lease *l)
 
     unload(l, l->left, l->bytes);
     w->busy -= l->cpus;
+    w->memory_busy -= l->memory;
     w->parked += l->left;
     w->progress = s->now;
     j->parked += l->left;
@@ -122,6 +125,7 @@ resume(struct scheduler *s, struct lease *l)
     if (w->tasks == 0)
         w->progress = s->now;
     w->busy += l->cpus;
+    w->memory_busy += l->memory;
     w->tasks += l->left;
     w->bytes += l->bytes;
     w->work += l->left * l->each;
@@ -152,6 +156,8 @@ pass_slots(struct lease *l)
             continue;
         other->cpus = l->cpus;
         w->busy += other->parked ? 0 : other->cpus;
+        other->memory = l->memory;
+        w->memory_busy += other->parked ? 0 : other->memory;
         return;
     }
 }
@@ -164,8 +170,10 @@ lease_free(struct scheduler *s, struct lease *l)
     if (l->split && l->cpus > 0)
         pass_slots(l);
     lessen(l, l->left, l->bytes);
-    if (!l->parked)
+    if (!l->parked) {
         w->busy -= l->cpus;
+        w->memory_busy -= l->memory;
+    }
     w->nleases--;
     TAILQ_REMOVE(&w->leases, l, link);
     LIST_REMOVE(l, beside);
@@ -174,6 +182,8 @@ lease_free(struct scheduler *s, struct lease *l)
         range_free(s, l->range);
     s->match = true; /* there is more room, even if its place stays the same */
     worker_update(s, w);
+    if (l->memory > 0)
+        worker_freed(w);
     free(l->holes);
     TAILQ_INSERT_HEAD(&s->unused_leases, l, link);
 }
@@ -277,6 +287,7 @@ range_put_aside(struct scheduler *s, struct range *r, const struct loss *loss)
     aside_put(s, r, loss->until, loss->why);
     r->where = blob_ref(loss->where);
     r->holder = loss->holder;
+    r->blameless = loss->blameless;
 }
 
 /* Pieces that lie between what was given back before: each becomes a range of its own. */

@@ -15,6 +15,7 @@ struct loss {         /* of a worker */
     uint64_t holder;  /* as is told by this */
     struct blob *why; /* a sentence's beginning */
     struct blob *where;
+    bool blameless; /* it said goodbye */
 };
 void range_put_aside(struct scheduler *s, struct range *r, const struct loss *loss);
 /* Its worker is gone: what has not ended is put aside, and the lease goes. */

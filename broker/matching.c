@@ -1,12 +1,16 @@
 #include "matching.h"
 
+#include "capacity.h"
 #include "contents.h"
 #include "demands.h"
 #include "jobs.h"
 #include "leases.h"
+#include "notices.h"
 #include "peers.h"
 #include "queues.h"
 #include "workers.h"
+
+#define ASIDE 4096 /* jobs in a pass */
 
 /* How many of the items from `offset` on have at most `most` bytes, each counting `extra` more? */
 static uint32_t
@@ -52,6 +56,7 @@ slice_count(const struct scheduler *s, const struct worker *w, const struct job 
     count = chunk_ended_from(r->chunk, r->offset, r->offset + count) - r->offset;
     most = fit(r->chunk, r->offset, count, LIMIT_CHUNK, 0);
     count = most > 0 ? most : 1; /* a larger one goes alone */
+    count = worker_count_in_time(s, w, j, count);
     most = fit(r->chunk, r->offset, count, w->window - w->bytes, TASK_COST);
     return most == 0 && w->bytes == 0 ? 1 : most;
 }
@@ -158,6 +163,7 @@ hand_over(struct scheduler *s, struct worker *w, struct job *j)
         return false;
     }
     j->ready -= count;
+    j->late = false;
     queue_served(s, j);
     queue_update(s, j);
     worker_served(s, w);
@@ -167,28 +173,97 @@ hand_over(struct scheduler *s, struct worker *w, struct job *j)
 
 /* What a task submitted need not travel if there is room where it came from. */
 static struct worker *
-free_at_home(const struct job *j)
+free_at_home(const struct scheduler *s, const struct job *j)
 {
     struct worker *w = j->client->carrier;
 
-    return w != NULL && w->place >= 0 && w->slots - w->busy >= j->demand->cpus &&
-                   demand_fits(j->demand, w->offer)
+    return w != NULL && w->place >= 0 && worker_has_room(w, j->demand) &&
+                   demand_fits(j->demand, w->offer) && worker_in_time(s, w, j, 0)
                ? w
                : NULL;
 }
 
-/* A worker whose window is too full for a large input must not keep it from the next one. */
+/* ---- time ---------------------------------------------------------------------------------------
+ */
+
+/* Was it found in this pass that none of those with room has the time? Nobody has come since. */
 static bool
-place(struct scheduler *s, struct job *j)
+known_late(const struct scheduler *s, const struct job *j)
+{
+    const struct demand *d = j->demand;
+    int64_t need = job_need(j);
+
+    if (d->late != s->pass)
+        return false;
+    return need > 0 ? need >= d->late_need : d->late_unknown;
+}
+
+static void
+learn_late(const struct scheduler *s, const struct job *j)
 {
     struct demand *d = j->demand;
-    struct worker *w = free_at_home(j);
+    int64_t need = job_need(j);
 
-    if (w == NULL)
-        w = worker_free(d, NULL);
+    if (d->late != s->pass) {
+        d->late = s->pass;
+        d->late_need = CLOCK_NEVER;
+        d->late_unknown = false;
+    }
+    if (need == 0)
+        d->late_unknown = true;
+    else if (need < d->late_need)
+        d->late_need = need;
+}
+
+/* Out of the way of those behind it until this pass is over: they may be shorter. */
+static void
+pass_over(struct scheduler *s, struct job *j)
+{
+    j->passed = j->late = true;
+    s->npassed++;
+    TAILQ_INSERT_HEAD(&s->passed, j, of_passed);
+    queue_update(s, j);
+    notices_job_late(s, j);
+}
+
+static void
+bring_back(struct scheduler *s)
+{
+    struct job *j;
+
+    while ((j = TAILQ_FIRST(&s->passed)) != NULL) {
+        TAILQ_REMOVE(&s->passed, j, of_passed);
+        j->passed = false;
+        queue_update(s, j);
+    }
+    s->npassed = 0;
+}
+
+/* ---- the pass -----------------------------------------------------------------------------------
+ */
+
+enum placed { PLACED, NO_ROOM, NO_TIME };
+
+/* A worker whose window is too full for a large input must not keep it from the next one. */
+static enum placed
+place(struct scheduler *s, struct job *j)
+{
+    struct worker *w = free_at_home(s, j);
+    bool late = known_late(s, j), later;
+
+    if (w == NULL && !late)
+        w = worker_free(s, j, NULL, &late);
     if (w != NULL)
-        return hand_over(s, w, j) || ((w = worker_free(d, w)) != NULL && hand_over(s, w, j));
-    return (w = worker_spare(d)) != NULL && worker_prefetches(s, w, j) && hand_over(s, w, j);
+        return hand_over(s, w, j) ||
+                       ((w = worker_free(s, j, w, &later)) != NULL && hand_over(s, w, j))
+                   ? PLACED
+                   : NO_ROOM;
+    if ((w = worker_spare(s, j)) != NULL && worker_prefetches(s, w, j) && hand_over(s, w, j))
+        return PLACED;
+    if (!late || s->npassed == ASIDE)
+        return NO_ROOM;
+    learn_late(s, j);
+    return NO_TIME;
 }
 
 void
@@ -200,8 +275,17 @@ match_pass(struct scheduler *s)
     while ((j = queue_next(s)) != NULL) {
         /* The job whose turn it is waits, and others that ask for the same with it: going ahead of
          * it they would take every slot that becomes free. */
-        if (!place(s, j))
+        switch (place(s, j)) {
+        case PLACED:
+            break;
+        case NO_ROOM:
             j->demand->blocked = s->pass;
+            break;
+        case NO_TIME:
+            pass_over(s, j);
+            break;
+        }
     }
+    bring_back(s);
     s->match = false;
 }

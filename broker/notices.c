@@ -1,5 +1,6 @@
 #include "notices.h"
 
+#include "capacity.h"
 #include "demands.h"
 #include "endings.h"
 #include "jobs.h"
@@ -84,6 +85,34 @@ slots_reason(const struct scheduler *s, const struct demand *d)
     return sentence("no worker has %u slots; the largest has %u", d->cpus, most);
 }
 
+/* "1.5 GiB"; "200 MiB" */
+static const char *
+size_text(uint64_t bytes, char *text, size_t size)
+{
+    if (bytes >> 30 > 0)
+        snprintf(text, size, "%.1f GiB", (double)bytes / (1u << 30));
+    else
+        snprintf(text, size, "%.1f MiB", (double)bytes / (1u << 20));
+    return text;
+}
+
+static struct blob *
+memory_reason(const struct scheduler *s, const struct demand *d)
+{
+    char asked[32], had[32];
+    const struct worker *w;
+    uint64_t most = 0;
+
+    TAILQ_FOREACH (w, &s->workers, link) {
+        if (w->memory > most && !w->draining)
+            most = w->memory;
+    }
+    if (most >= d->memory)
+        return NULL;
+    return sentence("no worker has %s of memory; the largest has %s",
+                    size_text(d->memory, asked, sizeof(asked)), size_text(most, had, sizeof(had)));
+}
+
 static struct blob *
 program_reason(const struct scheduler *s, const struct demand *d)
 {
@@ -115,6 +144,8 @@ notice_reason(const struct scheduler *s, const struct job *j)
         reason = need_reason(s, &d->needs->list[i]);
     if (reason == NULL)
         reason = slots_reason(s, d);
+    if (reason == NULL)
+        reason = memory_reason(s, d);
     if (reason == NULL && (f = program_why(j)) != NULL)
         reason = sentence("the program cannot start on worker %.*s: %.*s", LIMIT_NAME,
                           words(f->worker->name), LIMIT_TEXT / 2, words(f->text));
@@ -140,6 +171,14 @@ reject(struct scheduler *s, struct job *j, struct blob *reason)
     return true;
 }
 
+static void
+put_waiting(struct scheduler *s, struct job *j)
+{
+    j->waiting = true;
+    j->waits_since = s->now;
+    TAILQ_INSERT_TAIL(&s->waiting, j, of_waiting);
+}
+
 void
 notices_job_ready(struct scheduler *s, struct job *j)
 {
@@ -152,11 +191,16 @@ notices_job_ready(struct scheduler *s, struct job *j)
     reason = notice_reason(s, j);
     if (!reject(s, j, reason) && !j->waiting && reason != NULL &&
         strcmp(words(reason), words(j->notice)) != 0) {
-        j->waiting = true;
-        j->waits_since = s->now;
-        TAILQ_INSERT_TAIL(&s->waiting, j, of_waiting);
+        put_waiting(s, j);
     }
     blob_unref(reason);
+}
+
+void
+notices_job_late(struct scheduler *s, struct job *j)
+{
+    if (!j->waiting)
+        put_waiting(s, j);
 }
 
 void
@@ -187,10 +231,10 @@ recheck_demand(struct scheduler *s, struct demand *d)
     demand_release(s, d);
 }
 
+/* Takes the reason. */
 static void
-tell(struct scheduler *s, struct job *j)
+tell(struct scheduler *s, struct job *j, struct blob *reason)
 {
-    struct blob *reason = notice_reason(s, j);
     struct outgoing *o;
 
     if (reason == NULL || strcmp(words(reason), words(j->notice)) == 0) {
@@ -207,6 +251,27 @@ tell(struct scheduler *s, struct job *j)
                                 .reason = s->nworkers == 0 ? NOTICE_NO_WORKER : NOTICE_OTHER,
                                 .text = words(reason)};
     outbox_put(&s->outbox, o);
+}
+
+/* Its wait was long enough to be spoken of. */
+static void
+tell_if_stuck(struct scheduler *s, struct job *j)
+{
+    struct blob *reason;
+
+    if (j->ready == 0)
+        return;
+    if (!demand_able(j->demand)) {
+        tell(s, j, notice_reason(s, j));
+        return;
+    }
+    if (!j->late || (reason = capacity_late_reason(s, j)) == NULL)
+        return;
+    blob_ref(reason);
+    tell(s, j, reason);
+    if (j->spec->fail_if_unknown)
+        (void)reject(s, j, reason);
+    blob_unref(reason);
 }
 
 void
@@ -226,8 +291,7 @@ notices_tick(struct scheduler *s)
     while ((j = TAILQ_FIRST(&s->waiting)) != NULL && j->waits_since + NOTICE_US <= s->now) {
         TAILQ_REMOVE(&s->waiting, j, of_waiting);
         j->waiting = false;
-        if (j->ready > 0 && !demand_able(j->demand))
-            tell(s, j);
+        tell_if_stuck(s, j);
     }
 }
 

@@ -7,6 +7,8 @@
 /* The job has ready tasks: can they be placed at all? The job may be gone afterwards, if its tasks
  * were rejected. */
 void notices_job_ready(struct scheduler *s, struct job *j);
+/* Nobody who has room has time for it. */
+void notices_job_late(struct scheduler *s, struct job *j);
 /* Workers came or went, or cannot start a program: look at all that wait, at the next tick. */
 void notices_recheck(struct scheduler *s);
 void notices_tick(struct scheduler *s);

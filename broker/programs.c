@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include "capacity.h"
 #include "contents.h"
 #include "demands.h"
 #include "jobs.h"
@@ -518,7 +519,7 @@ program_why(const struct job *j)
         struct demand without = *j->demand;
 
         without.failing = NULL;
-        if (f->worker->slots >= without.cpus && demand_fits(&without, f->worker->offer))
+        if (worker_able(f->worker, &without) && demand_fits(&without, f->worker->offer))
             return f;
     }
     return NULL;

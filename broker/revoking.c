@@ -9,11 +9,18 @@
 #define PAUSE_LEAST 10000 /* us: leave one in peace that had nothing to give, and ever longer */
 #define PAUSE_MOST 1000000
 
+/* Tasks that wait there: for slots, or for memory. */
+static uint64_t
+excess(const struct worker *w)
+{
+    return w->tasks > w->slots ? w->tasks - w->slots : 1;
+}
+
 /* Us that tasks of `w` will wait at least before they start, as far as is known. */
 static double
 worth(const struct scheduler *s, const struct worker *w, const struct lease *l)
 {
-    double expected = (double)(w->tasks - w->slots) * worker_each(w, l->chunk->job->function);
+    double expected = (double)excess(w) * worker_each(w, l->chunk->job->function);
     double stuck = (double)(s->now - w->progress); /* behind tasks that take so long already */
 
     return expected > stuck ? expected : stuck;
@@ -44,7 +51,7 @@ newest(const struct worker *w)
 static void
 revoke(struct scheduler *s, struct worker *w, struct lease *l)
 {
-    uint64_t half = (w->tasks - w->slots + 1) / 2;
+    uint64_t half = (excess(w) + 1) / 2;
     struct outgoing *o = peer_say(s, w->peer, MESSAGE_REVOKE);
 
     if (o == NULL)
@@ -61,8 +68,9 @@ static bool
 consider(struct scheduler *s, struct worker *w)
 {
     struct lease *l = newest(w);
+    bool late;
 
-    if (l == NULL || worker_free(l->chunk->job->demand, w) == NULL)
+    if (l == NULL || worker_free(s, l->chunk->job, w, &late) == NULL)
         return false;
     if (s->now >= w->revoke_at && worth(s, w, l) >= WORTH_US)
         revoke(s, w, l);

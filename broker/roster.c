@@ -91,6 +91,9 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     w->peer = p;
     w->number = s->next_worker++;
     w->slots = m->slots;
+    w->memory = m->memory;
+    w->ends_at = m->left_ms > 0 ? s->now + (int64_t)m->left_ms * 1000 : CLOCK_NEVER;
+    w->span = m->left_ms > 0 ? (int64_t)m->left_ms * 1000 : 0;
     w->window = m->window > 0 ? m->window : WINDOW_WORKER;
     w->speed = 1;
     w->place = PLACE_NONE;
@@ -134,6 +137,12 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     return w;
 }
 
+struct worker *
+worker_find(const struct scheduler *s, const char *name)
+{
+    return by_name(s, name);
+}
+
 /* ---- going --------------------------------------------------------------------------------------
  */
 
@@ -163,7 +172,8 @@ worker_free_lost(struct scheduler *s, struct worker *w, int64_t keep_us, const c
     struct loss loss = {.until = s->now + keep_us,
                         .holder = worker_holder(w->peer),
                         .why = sentence("the worker was lost (%s)", why),
-                        .where = blob_ref(w->name)};
+                        .where = blob_ref(w->name),
+                        .blameless = w->left};
     struct lease *l;
 
     leave_grid(s, w);

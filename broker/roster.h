@@ -6,6 +6,7 @@
 
 /* NULL: ENOMEM. Its name is made unique. */
 struct worker *worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m);
+struct worker *worker_find(const struct scheduler *s, const char *name); /* NULL: none */
 /* It is gone: its tasks wait `keep_us` for it to come back, then run elsewhere, or are lost; `why`
  * says to whom it matters. */
 void worker_free_lost(struct scheduler *s, struct worker *w, int64_t keep_us, const char *why);

@@ -16,6 +16,7 @@
 #include "workers.h"
 
 #include "deadlines.h"
+#include "draining.h"
 
 #include <stdlib.h>
 
@@ -74,6 +75,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     TAILQ_INIT(&s->active);
     TAILQ_INIT(&s->announce);
     TAILQ_INIT(&s->waiting);
+    TAILQ_INIT(&s->passed);
     for (int i = 0; i < BUCKETS; i++)
         TAILQ_INIT(&s->loaded[i]);
     outbox_init(&s->outbox);
@@ -160,11 +162,15 @@ known_input(struct scheduler *s, struct peer *p, const struct message *m)
     case MESSAGE_BYE:
         if (p->client != NULL)
             p->client->left = true;
+        if (p->worker != NULL)
+            p->worker->left = true;
         peer_gone(s, p, PARTING_FOR_GOOD, "it said goodbye");
         return 0;
     case MESSAGE_STATUS_WANTED:
         want_status(s, p, &m->status_wanted);
         return 0;
+    case MESSAGE_DRAIN:
+        return drain_wanted(s, p, &m->drain);
     default:
         break;
     }

@@ -87,6 +87,7 @@ struct range { /* tasks [offset, offset + count) of a chunk that are ready */
     struct blob *why;   /* an attempt was lost; NULL: none */
     struct blob *where; /* and the name of its worker; NULL */
     uint64_t holder;    /* a worker that may come back with it; 0: any */
+    bool blameless;     /* that one said goodbye: no attempt is lost with it */
     TAILQ_ENTRY(range) of_aside;
 };
 
@@ -104,6 +105,7 @@ struct lease {   /* one hand-over of a range to a worker */
     int64_t since;   /* handed over */
     int64_t heard;   /* last result, or `since` */
     uint32_t cpus;
+    uint64_t memory; /* bytes, as asked for */
     bool parked;  /* all tasks left wait for tasks of their own: it takes no slot, and no window */
     bool waited;  /* it was parked once: its times say nothing */
     bool revoked; /* a REVOKE is out for it */
@@ -140,11 +142,13 @@ struct job {
     uint64_t ready, leased;   /* tasks */
     uint64_t parked;          /* of the leased ones */
     uint64_t done, failed, cancelled;
-    bool ended;          /* JOB_END came */
-    bool again;          /* JOB came again, from a client that came back, ... */
-    uint64_t told;       /* ... and what it did not tell again below this is not wanted any more */
-    bool queued;         /* in queue->jobs */
-    bool announce;       /* in s->announce: an ACCEPTED is due */
+    bool ended;    /* JOB_END came */
+    bool again;    /* JOB came again, from a client that came back, ... */
+    uint64_t told; /* ... and what it did not tell again below this is not wanted any more */
+    bool queued;   /* in queue->jobs */
+    bool announce; /* in s->announce: an ACCEPTED is due */
+    bool passed;   /* in s->passed: the workers that have room do not stay long enough for it */
+    bool late;     /* that was so when it was last looked at */
     int64_t announce_at; /* at the latest */
     bool waiting;        /* in s->waiting */
     int64_t waits_since; /* when it got there */
@@ -160,6 +164,7 @@ struct job {
     TAILQ_ENTRY(job) of_queue;
     TAILQ_ENTRY(job) of_announce;
     TAILQ_ENTRY(job) of_waiting;
+    TAILQ_ENTRY(job) of_passed;
     TAILQ_ENTRY(job) of_program;
     UT_hash_handle hh;    /* s->jobs_by_number */
     UT_hash_handle by_id; /* client->jobs_by_id */
@@ -252,17 +257,22 @@ struct worker {
     struct offer *offer;
     struct blob *name, *host, *machine, *labels, *names;
     uint32_t slots;
+    uint64_t memory; /* bytes that tasks may ask for together */
+    int64_t ends_at; /* nothing can run there then; CLOCK_NEVER: it stays */
+    int64_t span;    /* from when it came until then */
+    bool left;       /* it said goodbye */
     uint64_t window;
     /* of leases that are not parked */
     uint64_t bytes;
-    uint64_t busy;     /* slots' worth of them: cpus of each */
-    uint64_t tasks;    /* that have not ended */
-    double work;       /* us that those are expected to run */
-    uint64_t parked;   /* tasks of those that are */
-    uint64_t idle;     /* slots that it adds to s->idle */
-    uint64_t carrying; /* bytes of results in the outbox for clients in its executors */
-    bool holding;      /* one of these has results that its connection had no room for */
-    double speed;      /* time per task here, relative to the mean: 1 */
+    uint64_t busy;        /* slots' worth of them: cpus of each */
+    uint64_t tasks;       /* that have not ended */
+    double work;          /* us that those are expected to run */
+    uint64_t memory_busy; /* bytes that their tasks asked for, one of each */
+    uint64_t parked;      /* tasks of those that are */
+    uint64_t idle;        /* slots that it adds to s->idle */
+    uint64_t carrying;    /* bytes of results in the outbox for clients in its executors */
+    bool holding;         /* one of these has results that its connection had no room for */
+    double speed;         /* time per task here, relative to the mean: 1 */
     unsigned nleases;
     unsigned namesakes; /* hint for the next suffix */
     bool draining;
@@ -350,12 +360,17 @@ struct demand { /* jobs that ask for the same */
         *failing; /* set once a program failed somewhere: then it has demands of its own */
     struct labels *needs;
     uint32_t cpus;
+    uint64_t memory;
     struct offer **offers; /* that fit */
     size_t noffers, offers_room;
-    uint64_t workers, slots; /* that fit, have `cpus` slots, and are not draining */
+    uint64_t workers, slots; /* that fit, have `cpus` slots and `memory`, and are not draining */
     unsigned refs;           /* jobs */
     bool active;             /* in s->active: has linked levels */
     uint64_t blocked;        /* the pass in which it turned out that nobody has room */
+    /* The pass in which it turned out that of those with room nobody has so many us left, ... */
+    uint64_t late;
+    int64_t late_need; /* ... 0: nor for a function of which nothing is known */
+    bool late_unknown;
     struct level_list levels;
     struct level *levels_by_rank;
     TAILQ_ENTRY(demand) link;
@@ -421,6 +436,8 @@ struct scheduler {
     uint32_t loaded_mask;
 
     struct job_list announce, waiting;
+    struct job_list passed; /* over, during a pass */
+    unsigned npassed;
     struct job **deadlines; /* a heap */
     size_t ndeadlines, deadlines_room;
 

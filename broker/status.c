@@ -5,7 +5,7 @@
 
 /* All rows must fit into one header. */
 #define ROWS_BYTES (LIMIT_HEADER - (8u << 10))
-#define ROW_BYTES 96 /* numbers of a row, encoded, at most */
+#define ROW_BYTES 140 /* numbers of a row, encoded, at most */
 
 static void
 fill_worker(const struct scheduler *s, const struct worker *w, struct worker_row *row)
@@ -23,6 +23,11 @@ fill_worker(const struct scheduler *s, const struct worker *w, struct worker_row
         .failed = w->failed,
         .silent_ms = (uint64_t)(s->now - s->stopped - w->peer->heard) / 1000,
         .draining = w->draining,
+        .memory = w->memory,
+        .memory_busy = w->memory_busy < w->memory ? w->memory_busy : w->memory,
+        .left_ms = w->ends_at == CLOCK_NEVER ? 0
+                   : w->ends_at > s->now     ? 1 + (uint64_t)(w->ends_at - s->now) / 1000
+                                             : 1,
     };
 }
 
@@ -40,7 +45,7 @@ fill_job(const struct job *j, struct job_row *row)
         .parked = j->parked,
         .done = j->done,
         .failed = j->failed + j->cancelled,
-        .notice = j->ready > 0 && j->demand->workers == 0 ? words(j->notice) : "",
+        .notice = j->ready > 0 && (j->demand->workers == 0 || j->late) ? words(j->notice) : "",
     };
 }
 

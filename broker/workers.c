@@ -1,10 +1,13 @@
 #include "workers.h"
 
+#include "capacity.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CANDIDATES 4 /* looked at in a list before it is given up: no search through workers */
+#define LOOKS 256    /* likewise, where they lack memory or time, by which lists have no order */
 
 static int
 bucket_of(uint64_t n) /* n > 0 */
@@ -69,7 +72,8 @@ unload(struct scheduler *s, struct worker *w)
 static void
 update_load(struct scheduler *s, struct worker *w)
 {
-    int load = w->tasks > w->slots && w->revoking == 0 ? bucket_of(1 + (uint64_t)w->work) : -1;
+    bool waits = w->tasks > w->slots || (worker_is_tight(w) && w->tasks > 1);
+    int load = waits && w->revoking == 0 ? bucket_of(1 + (uint64_t)w->work) : -1;
 
     if (load == w->load)
         return;
@@ -127,6 +131,15 @@ worker_served(struct scheduler *s, struct worker *w)
 }
 
 void
+worker_freed(struct worker *w)
+{
+    if (w->place == PLACE_NONE)
+        return;
+    TAILQ_REMOVE(list_of(w->offer, w->place), w, of_place);
+    TAILQ_INSERT_HEAD(list_of(w->offer, w->place), w, of_place);
+}
+
+void
 worker_unplace(struct scheduler *s, struct worker *w)
 {
     unplace(s, w);
@@ -136,53 +149,93 @@ worker_unplace(struct scheduler *s, struct worker *w)
 /* ---- choosing -----------------------------------------------------------------------------------
  */
 
+/* Of one list. Those that lack memory or time go behind the others: next time these are asked. */
 static struct worker *
-free_of_offer(const struct offer *o, uint32_t cpus, const struct worker *except)
+free_of_list(struct scheduler *s, struct worker_list *list, const struct job *j,
+             const struct worker *except, bool *late_p)
+{
+    struct worker *w = TAILQ_FIRST(list), *next, *last = TAILQ_LAST(list, worker_list);
+
+    for (int seen = 0, looks = 0; w != NULL && seen < CANDIDATES; w = next) {
+        next = w == last ? NULL : TAILQ_NEXT(w, of_place);
+        if (w == except || w->slots - w->busy < j->demand->cpus) {
+            seen++;
+            continue;
+        }
+        if (worker_has_memory(w, j->demand)) {
+            if (worker_in_time(s, w, j, 0))
+                return w;
+            *late_p = true;
+        }
+        if (++looks == LOOKS) {
+            s->starved = true; /* look again soon */
+            return NULL;
+        }
+        TAILQ_REMOVE(list, w, of_place);
+        TAILQ_INSERT_TAIL(list, w, of_place);
+    }
+    return NULL;
+}
+
+static struct worker *
+free_of_offer(struct scheduler *s, struct offer *o, const struct job *j,
+              const struct worker *except, bool *late_p)
 {
     uint32_t mask = o->mask;
 
     while (mask != 0) {
         int bucket = 31 - __builtin_clz(mask);
-        struct worker *w = TAILQ_FIRST(&o->free[bucket]);
+        struct worker *w = free_of_list(s, &o->free[bucket], j, except, late_p);
 
-        for (int i = 0; w != NULL && i < CANDIDATES; i++, w = TAILQ_NEXT(w, of_place)) {
-            if (w != except && w->slots - w->busy >= cpus)
-                return w;
-        }
+        if (w != NULL)
+            return w;
         mask &= ~(1u << bucket);
     }
     return NULL;
 }
 
 struct worker *
-worker_free(const struct demand *d, const struct worker *except)
+worker_free(struct scheduler *s, const struct job *j, const struct worker *except, bool *late_p)
 {
+    const struct demand *d = j->demand;
     struct worker *best = NULL, *w;
 
+    *late_p = false;
     for (size_t i = 0; i < d->noffers; i++) {
-        w = free_of_offer(d->offers[i], d->cpus, except);
+        w = free_of_offer(s, d->offers[i], j, except, late_p);
         if (w != NULL && (best == NULL || w->place > best->place))
             best = w;
     }
     return best;
 }
 
-struct worker *
-worker_spare(const struct demand *d)
+/* It has enough in all, and what it holds is soon over. */
+static bool
+may_wait(const struct scheduler *s, const struct worker *w, const struct job *j)
 {
+    int64_t wait = (int64_t)(w->work / w->slots);
+
+    return worker_able(w, j->demand) && !(j->demand->memory > 0 && worker_is_tight(w)) &&
+           worker_in_time(s, w, j, wait);
+}
+
+struct worker *
+worker_spare(const struct scheduler *s, const struct job *j)
+{
+    const struct demand *d = j->demand;
     struct worker *w;
 
     for (size_t i = 0; i < d->noffers; i++) {
         w = TAILQ_FIRST(&d->offers[i]->spare);
         for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
-            if (w->slots >= d->cpus)
+            if (may_wait(s, w, j))
                 return w;
         }
-        /* A task of several slots may wait for them where others still run. */
-        for (int b = 0; d->cpus > 1 && b < BUCKETS; b++) {
+        /* A task of several slots, or of much memory, may wait for them where others still run. */
+        for (int b = 0; (d->cpus > 1 || d->memory > 0) && b < BUCKETS; b++) {
             w = TAILQ_FIRST(&d->offers[i]->free[b]);
             for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
-                if (w->slots >= d->cpus)
+                if (may_wait(s, w, j))
                     return w;
             }
         }
@@ -206,6 +259,8 @@ worker_prefetches(const struct scheduler *s, const struct worker *w, const struc
     /* Else a task of several slots would wait for ever behind those of one. */
     if (j->demand->cpus > 1 && w->busy <= w->slots && w->busy > w->slots - j->demand->cpus)
         return true;
+    if (!worker_has_memory(w, j->demand)) /* and one of much memory behind those of little */
+        return !worker_is_tight(w);
     /* One that waits for others is not over soon, whatever its function's mean says. */
     return !j->spec->once && !f->nests && prefetch_allowed(&in);
 }

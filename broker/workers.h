@@ -11,13 +11,16 @@
 void worker_update(struct scheduler *s, struct worker *w);
 /* The same, for one that was just given something: others come before it. */
 void worker_served(struct scheduler *s, struct worker *w);
+/* The same, for one that got back what is scarce: it comes before others. */
+void worker_freed(struct worker *w);
 void worker_unplace(struct scheduler *s, struct worker *w); /* out of all lists */
 
-/* A worker with free slots for a task of this demand, the one with the most of them if possible;
- * NULL if none has. `except` is not asked; NULL. */
-struct worker *worker_free(const struct demand *d, const struct worker *except);
+/* A worker that has room for a task of this job, and time, the one with the most free slots if
+ * possible; NULL if none has. `except` is not asked; NULL. *late_p: one had room, but no time. */
+struct worker *worker_free(struct scheduler *s, const struct job *j, const struct worker *except,
+                           bool *late_p);
 /* A busy worker that may be given more to wait for; NULL if none may. */
-struct worker *worker_spare(const struct demand *d);
+struct worker *worker_spare(const struct scheduler *s, const struct job *j);
 /* May a busy worker be given a slice of a job whose tasks take that long? */
 bool worker_prefetches(const struct scheduler *s, const struct worker *w, const struct job *j);
 

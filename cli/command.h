@@ -6,5 +6,6 @@
 int command_replay(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_drain(int argc, char **argv);
 
 #endif

@@ -19,6 +19,7 @@ static const struct command {
      command_status},
     {"replay", "ladle replay", "run a failed task again, in the foreground or a debugger",
      command_replay},
+    {"drain", "ladle drain", "have a worker finish what it runs, and end", command_drain},
     {"help", "ladle help", "explain a command", command_help},
     {"version", "ladle version", "print the version", command_version},
 };

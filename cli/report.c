@@ -1,28 +1,14 @@
 #include "report.h"
 
-#include "../base/clock.h"
-#include "../base/poller.h"
-#include "../client/ladle.h"
-#include "../net/link.h"
+#include "talk.h"
+
 #include "../proto/limits.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
 struct inquiry {
-    const char *endpoint;
-    struct poller *poller;
-    struct link *link;
     json_t *report, *workers, *jobs;
-    bool done, failed;
-    bool linked; /* there was a connection */
-    char *why;
-    size_t size;
 };
 
 /* ---- rows ---------------------------------------------------------------------------------- */
@@ -52,12 +38,13 @@ number(uint64_t n)
 static json_t *
 worker(const struct worker_row *w)
 {
-    return json_pack("{so so so so so so so so so so so sb}", "name", string(w->name), "host",
-                     string(w->host), "machine", string(w->machine), "labels", string(w->labels),
-                     "slots", number(w->slots), "busy", number(w->busy), "queued",
-                     number(w->queued), "parked", number(w->parked), "done", number(w->done),
-                     "failed", number(w->failed), "silent_ms", number(w->silent_ms), "draining",
-                     w->draining);
+    return json_pack("{so so so so so so so so so so so sb so so so}", "name", string(w->name),
+                     "host", string(w->host), "machine", string(w->machine), "labels",
+                     string(w->labels), "slots", number(w->slots), "busy", number(w->busy),
+                     "queued", number(w->queued), "parked", number(w->parked), "done",
+                     number(w->done), "failed", number(w->failed), "silent_ms",
+                     number(w->silent_ms), "draining", w->draining, "memory", number(w->memory),
+                     "memory_busy", number(w->memory_busy), "left_ms", number(w->left_ms));
 }
 
 static json_t *
@@ -87,136 +74,56 @@ facts(const char *endpoint, const struct message_status *m)
 
 /* ---- the conversation ---------------------------------------------------------------------- */
 
-__attribute__((format(printf, 2, 3))) static void
-fail(struct inquiry *q, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(q->why, q->size, format, args);
-    va_end(args);
-    q->failed = true;
-}
-
 static void
-say_hello(struct inquiry *q)
+ask(struct talk *t)
 {
-    char host[256] = "";
-    struct message m = {.type = MESSAGE_HELLO,
-                        .hello = {.role = ROLE_OPERATOR,
-                                  .protocol = LADLE_PROTOCOL,
-                                  .software = "ladle " LADLE_VERSION,
-                                  .name = "ladle status",
-                                  .host = host,
-                                  .pid = (uint64_t)getpid()}};
-
-    gethostname(host, sizeof(host) - 1);
-    if (getrandom(m.hello.session, sizeof(m.hello.session), 0) < 0 || link_send(q->link, &m) != 0)
-        fail(q, "cannot greet the broker: %s", strerror(errno));
-}
-
-static void
-ask(struct inquiry *q)
-{
+    const struct inquiry *q = t->arg;
     struct message m = {
         .type = MESSAGE_STATUS_WANTED,
         .status_wanted = {.first_worker = (uint32_t)json_array_size(q->workers),
                           .first_job = (uint32_t)json_array_size(q->jobs)},
     };
 
-    if (link_send(q->link, &m) != 0)
-        fail(q, "cannot ask the broker: %s", strerror(errno));
+    talk_say(t, &m);
 }
 
 static void
-take(struct inquiry *q, const struct message_status *m)
+answer(struct talk *t, const struct message *message)
 {
-    bool more = m->nworker_rows == LIMIT_ROWS || m->njob_rows == LIMIT_ROWS;
+    const struct message_status *m = &message->status;
+    struct inquiry *q = t->arg;
 
+    if (message->type != MESSAGE_STATUS)
+        return;
     for (uint32_t i = 0; i < m->nworker_rows; i++)
         json_array_append_new(q->workers, worker(&m->worker_rows[i]));
     for (uint32_t i = 0; i < m->njob_rows; i++)
         json_array_append_new(q->jobs, job(&m->job_rows[i]));
     if (q->report == NULL)
-        q->report = facts(q->endpoint, m);
-    if (more)
-        ask(q);
+        q->report = facts(t->endpoint, m);
+    if (m->nworker_rows == LIMIT_ROWS || m->njob_rows == LIMIT_ROWS)
+        ask(t);
     else
-        q->done = true;
-}
-
-static void
-receive(struct inquiry *q, int64_t now)
-{
-    const char *why = NULL;
-    struct message m;
-    int rc;
-
-    while (!q->done && !q->failed && (rc = link_receive(q->link, &m, &why)) != 0) {
-        if (rc < 0)
-            fail(q, "the broker at %s sent something that is not understood: %s", q->endpoint,
-                 why != NULL ? why : strerror(errno));
-        else if (m.type == MESSAGE_WELCOME)
-            ask(q);
-        else if (m.type == MESSAGE_STATUS)
-            take(q, &m.status);
-        else if (m.type == MESSAGE_REFUSED)
-            fail(q, "the broker at %s refuses: %s", q->endpoint, m.text);
-        else if (m.type == MESSAGE_BYE)
-            link_restart(q->link, now);
-    }
-}
-
-static void
-converse(struct inquiry *q, int timeout_ms)
-{
-    int64_t now = clock_us(), deadline = now + (int64_t)timeout_ms * 1000, at;
-    enum link_event event;
-
-    while (!q->done && !q->failed && now < deadline) {
-        link_tick(q->link, now);
-        while ((event = link_event(q->link)) != LINK_NONE) {
-            if (event == LINK_UP) {
-                q->linked = true;
-                say_hello(q);
-            }
-        }
-        receive(q, now);
-        if (q->done || q->failed)
-            return;
-        at = link_deadline(q->link);
-        if (poller_wait(q->poller, clock_poll_timeout(at < deadline ? at : deadline, now)) < 0)
-            fail(q, "cannot wait: %s", strerror(errno));
-        now = clock_us();
-    }
+        talk_end(t);
 }
 
 json_t *
 report_fetch(const char *endpoint, int timeout_ms, char *why, size_t size)
 {
-    struct inquiry q = {.endpoint = endpoint, .why = why, .size = size};
+    struct inquiry q = {.workers = json_array(), .jobs = json_array()};
+    struct talk t = {.endpoint = endpoint,
+                     .name = "ladle status",
+                     .ask = ask,
+                     .answer = answer,
+                     .arg = &q,
+                     .why = why,
+                     .size = size};
+    int rc = talk_run(&t, timeout_ms);
 
-    q.workers = json_array();
-    q.jobs = json_array();
-    if (endpoint_check(endpoint, why, size) != 0)
-        q.failed = true;
-    else if ((q.poller = poller_new()) == NULL ||
-             (q.link = link_new(q.poller, endpoint, clock_us())) == NULL)
-        fail(&q, "cannot connect: %s", strerror(errno));
-    if (!q.failed)
-        converse(&q, timeout_ms);
-    if (q.link != NULL)
-        link_free(q.link, 0);
-    poller_free(q.poller);
-    if (!q.done && !q.failed && q.linked)
-        fail(&q, "the broker at %s did not answer within %d ms; it may be overloaded or stopped",
-             endpoint, timeout_ms);
-    else if (!q.done && !q.failed)
-        link_diagnose(endpoint, timeout_ms, why, size);
-    if (q.done && (json_object_set_new(q.report, "workers", q.workers) != 0 ||
-                   json_object_set_new(q.report, "jobs", q.jobs) != 0))
+    if (rc == 0 && (json_object_set_new(q.report, "workers", q.workers) != 0 ||
+                    json_object_set_new(q.report, "jobs", q.jobs) != 0))
         snprintf(why, size, "out of memory");
-    if (q.done)
+    if (rc == 0)
         return q.report;
     json_decref(q.report);
     json_decref(q.workers);

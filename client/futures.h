@@ -57,6 +57,9 @@ typedef struct {
      * looked at. Cancelling one cancels the task; destroying one does not, while there is another.
      * NULL: none. */
     const char *key;
+    /* Bytes that each task may use: it is stopped beyond, CRASHED, and runs only where so much is
+     * to be had beside others that asked for theirs. 0: no limit, and nothing is kept for it. */
+    uint64_t memory;
 } task_options_t;
 
 /* ---- session ----------------------------------------------------------------------------------

@@ -311,7 +311,8 @@ take_job(struct nest *n, struct nest_session *s, const struct message_job *m)
         return;
     }
     j->stays = !s->apart && j->function->function != NULL && m->spec->timeout_ms == 0 &&
-               m->spec->deadline_ms == 0 && m->spec->cpus <= 1 && *m->spec->needs == '\0';
+               m->spec->deadline_ms == 0 && m->spec->cpus <= 1 && m->spec->memory == 0 &&
+               *m->spec->needs == '\0';
     TAILQ_INSERT_TAIL(&s->jobs, j, link);
 }
 

@@ -153,6 +153,7 @@ spec_of(const futures_t *s, const char *function, const task_options_t *options,
         .seed = o->seed,
         .shared = shared,
         .nshared = nshared,
+        .memory = o->memory,
     };
 }
 
@@ -223,7 +224,7 @@ joins(const futures_t *s, const struct single *x, const char *function, const ta
 
     return strcmp(a->function, function) == 0 && x->seed == o->seed &&
            a->priority == priority_of(s, o) && a->timeout_ms == o->timeout &&
-           a->retries == retries_of(o) && a->cpus == cpus_of(o) &&
+           a->retries == retries_of(o) && a->cpus == cpus_of(o) && a->memory == o->memory &&
            a->retry_failed == o->retry_failed && a->once == o->once &&
            a->fail_if_unknown == o->fail_if_unknown && same_text(a->name, o->name) &&
            same_text(a->needs, o->needs);

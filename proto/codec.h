@@ -46,6 +46,8 @@ struct encoder {
         Ladle__V1__Held held;
         Ladle__V1__Adopted adopted;
         Ladle__V1__Replay replay;
+        Ladle__V1__Drain drain;
+        Ladle__V1__DrainAnswer drain_answer;
     } body;
     Ladle__V1__Columns columns;
     Ladle__V1__Program program;

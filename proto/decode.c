@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define LONGEST_MS ((uint64_t)INT64_MAX / 1000000) /* may be added to a clock in microseconds */
+
 static void
 fault(struct decoder *d, const char *what)
 {
@@ -157,6 +159,8 @@ decode_hello(struct decoder *d, const Ladle__V1__Hello *in, struct message_hello
     m->tasks = in->tasks;
     m->keep_ms = in->keep_ms;
     m->instance = in->instance;
+    m->memory = in->memory;
+    m->left_ms = in->left_ms < LONGEST_MS ? in->left_ms : LONGEST_MS;
     for (size_t i = 0; i < in->n_names && d->fault == NULL; i++)
         name(d, in->names[i]);
 }
@@ -236,13 +240,12 @@ decode_shared(struct decoder *d, const Ladle__V1__Job *in, struct spec *spec)
 static void
 decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
 {
-    const uint64_t longest = INT64_MAX / 1000000; /* may be added to a clock in microseconds */
     struct spec *spec = &d->spec;
 
     decode_program(d, in->program, &spec->program);
     if (in->cpus == 0)
         fault(d, "tasks that take no slot");
-    if (in->timeout_ms > longest || in->deadline_ms > longest)
+    if (in->timeout_ms > LONGEST_MS || in->deadline_ms > LONGEST_MS)
         fault(d, "a timeout that is too long");
     m->job = identifier(d, in->job);
     spec->function = name(d, in->function);
@@ -260,6 +263,7 @@ decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
     spec->seed = in->seed;
     spec->base = in->base_index;
     spec->apart = in->apart;
+    spec->memory = in->memory;
     if (in->n_shared > 0)
         decode_shared(d, in, spec);
     if (d->fault == NULL && spec_bytes(spec) > LIMIT_JOB)
@@ -402,6 +406,9 @@ decode_worker_row(struct decoder *d, const Ladle__V1__WorkerRow *in, struct work
         .failed = in->failed,
         .silent_ms = in->silent_ms,
         .draining = in->draining,
+        .memory = in->memory,
+        .memory_busy = in->memory_busy,
+        .left_ms = in->left_ms,
     };
 }
 
@@ -596,6 +603,18 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->replay.text = text(d, top->replay->text);
         m->replay.when_ms = top->replay->when_ms;
         break;
+    case MESSAGE_DRAIN:
+        m->drain.worker = name(d, top->drain->worker);
+        m->drain.grace_ms = -1;
+        if (top->drain->patience_case == LADLE__V1__DRAIN__PATIENCE_GRACE_MS)
+            m->drain.grace_ms =
+                (int64_t)(top->drain->grace_ms < LONGEST_MS ? top->drain->grace_ms : LONGEST_MS);
+        break;
+    case MESSAGE_DRAIN_ANSWER:
+        m->drain_answer.worker = name(d, top->drain_answer->worker);
+        m->drain_answer.accepted = top->drain_answer->accepted;
+        m->drain_answer.text = text(d, top->drain_answer->text);
+        break;
     default: /* a beat has nothing in it */
         break;
     }
@@ -615,6 +634,7 @@ type_of(const Ladle__V1__Message *top)
         BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
         BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),       BODY(TOLD),
         BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
+        BODY(DRAIN),        BODY(DRAIN_ANSWER),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;

@@ -112,6 +112,8 @@ encode_hello(struct encoder *e, const struct message_hello *m)
     out->tasks = m->tasks;
     out->keep_ms = m->keep_ms;
     out->instance = m->instance;
+    out->memory = m->memory;
+    out->left_ms = m->left_ms;
 }
 
 static void
@@ -193,6 +195,7 @@ encode_job(struct encoder *e, const struct message_job *m)
     out->seed = spec->seed;
     out->base_index = spec->base;
     out->apart = spec->apart;
+    out->memory = spec->memory;
     if (spec->nshared > 0)
         encode_shared(e, spec, out);
 }
@@ -389,6 +392,9 @@ encode_worker_rows(struct encoder *e, const struct message_status *m, Ladle__V1_
         row->failed = from->failed;
         row->silent_ms = from->silent_ms;
         row->draining = from->draining;
+        row->memory = from->memory;
+        row->memory_busy = from->memory_busy;
+        row->left_ms = from->left_ms;
         used += ladle__v1__worker_row__get_packed_size(row) + 5; /* and its tag and length */
         if (used > ROOM)
             return;
@@ -548,6 +554,18 @@ encode_small(struct encoder *e, const struct message *m)
         e->body.replay.worker = name(e, m->replay.worker);
         e->body.replay.text = text(e, m->replay.text);
         e->body.replay.when_ms = m->replay.when_ms;
+        break;
+    case MESSAGE_DRAIN:
+        OPEN(e, drain, drain, DRAIN)->worker = name(e, m->drain.worker);
+        if (m->drain.grace_ms >= 0) {
+            e->body.drain.patience_case = LADLE__V1__DRAIN__PATIENCE_GRACE_MS;
+            e->body.drain.grace_ms = (uint64_t)m->drain.grace_ms;
+        }
+        break;
+    case MESSAGE_DRAIN_ANSWER:
+        OPEN(e, drain_answer, drain_answer, DRAIN_ANSWER)->accepted = m->drain_answer.accepted;
+        e->body.drain_answer.worker = name(e, m->drain_answer.worker);
+        e->body.drain_answer.text = text(e, m->drain_answer.text);
         break;
     default:
         assert(!"no message of this type can be encoded");

@@ -163,6 +163,8 @@ message_name(enum message_type type)
         [MESSAGE_HELD] = "held",
         [MESSAGE_ADOPTED] = "adopted",
         [MESSAGE_REPLAY] = "replay",
+        [MESSAGE_DRAIN] = "drain",
+        [MESSAGE_DRAIN_ANSWER] = "drain_answer",
     };
 
     return (unsigned)type < MESSAGE_LIMIT ? names[type] : "unknown";

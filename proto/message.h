@@ -82,6 +82,7 @@ struct spec {
     uint64_t base; /* added to a task's index: what it sees, and draws its random numbers by */
     const struct shared *shared;
     uint32_t nshared;
+    uint64_t memory; /* bytes that a task may use; 0: no limit, and none kept for it */
     /* private */
     _Atomic unsigned refs;
 };
@@ -148,11 +149,13 @@ enum message_type {
     MESSAGE_STATUS,
 
     /* after a reconnection */
-    MESSAGE_TOLD,    /* client, worker -> broker: that was all there was to be told anew */
-    MESSAGE_ACK,     /* broker -> worker: these RESULTS need not be kept any longer */
-    MESSAGE_HELD,    /* worker -> broker: what it still has of a lease */
-    MESSAGE_ADOPTED, /* the answer */
-    MESSAGE_REPLAY,  /* the beginning of a file: see replay.h */
+    MESSAGE_TOLD,         /* client, worker -> broker: that was all there was to be told anew */
+    MESSAGE_ACK,          /* broker -> worker: these RESULTS need not be kept any longer */
+    MESSAGE_HELD,         /* worker -> broker: what it still has of a lease */
+    MESSAGE_ADOPTED,      /* the answer */
+    MESSAGE_REPLAY,       /* the beginning of a file: see replay.h */
+    MESSAGE_DRAIN,        /* operator -> broker -> worker: it shall take no more, and end */
+    MESSAGE_DRAIN_ANSWER, /* broker -> operator */
     MESSAGE_LIMIT
 };
 
@@ -176,6 +179,9 @@ struct message_hello {
     uint32_t tasks;    /* executor: to be replaced after so many; 0: never */
     uint64_t keep_ms;  /* client: its jobs go on for so long when it falls silent */
     uint64_t instance; /* worker: of the broker before; 0 */
+    /* worker */
+    uint64_t memory;  /* bytes that tasks may ask for together; 0: none */
+    uint64_t left_ms; /* until it must have ended; 0: it may stay */
 };
 
 struct message_welcome {
@@ -348,6 +354,8 @@ struct worker_row {
     uint64_t done, failed; /* tasks since it joined */
     uint64_t silent_ms;
     bool draining;
+    uint64_t memory, memory_busy; /* bytes that tasks may ask for together, and have asked for */
+    uint64_t left_ms;             /* until it must have ended; 0: it may stay */
 };
 
 struct job_row {
@@ -402,6 +410,17 @@ struct message_replay {    /* of a task that did not end well, and its program *
     uint64_t when_ms; /* since the epoch */
 };
 
+struct message_drain {
+    const char *worker; /* its name; "" towards the worker */
+    int64_t grace_ms;   /* how long what runs may go on; -1: as the worker was told at its start */
+};
+
+struct message_drain_answer {
+    const char *worker;
+    bool accepted;
+    const char *text; /* why not */
+};
+
 struct message {
     enum message_type type;
     /* Between an executor, its worker and the broker: 0, or the number of the client in an executor
@@ -438,6 +457,8 @@ struct message {
         struct message_held held;
         struct message_adopted adopted;
         struct message_replay replay;
+        struct message_drain drain;
+        struct message_drain_answer drain_answer;
     };
 };
 

@@ -63,6 +63,21 @@ ended_text(enum outcome verdict, const struct piece *p, const struct runner_end 
         snprintf(text + n, size - n, "%s", end->where);
 }
 
+/* It began, and was stopped for no fault of its own. */
+static void
+requeue_begun(struct runner *r, struct piece *p)
+{
+    if (!p->job->spec->once) {
+        requeue(r, p);
+        return;
+    }
+    /* Such a task is alone in its slice. */
+    runner_end_tasks(r, p, p->done, p->count - p->done, OUTCOME_LOST,
+                     r->draining ? "its worker was drained, and the task may run only once"
+                                 : "its executor ended of another task, and it may run only once");
+    runner_drop(r, p);
+}
+
 /* ---- what was at work --------------------------------------------------------------------------
  */
 
@@ -183,7 +198,10 @@ bury_work(struct runner *r, struct executor *e, bool innocent, const struct runn
         return true;
     }
     if (innocent) {
-        requeue(r, e->work[0].piece);
+        if (find_blamed(e, &offset))
+            requeue_begun(r, e->work[0].piece);
+        else
+            requeue(r, e->work[0].piece);
         return false;
     }
     if (find_blamed(e, &offset)) {
@@ -293,12 +311,16 @@ runner_ended(struct runner *r, unsigned executor, const struct runner_end *end, 
     code = e->code;
     e->state = EXECUTOR_ENDING; /* no work is for it any more, nor word of it */
     r->used -= e->cpus;
+    r->memory_used -= e->memory;
     for (struct runner_job *job = r->jobs; job != NULL; job = job->hh.next)
         job->known[e->number / 8] &= (uint8_t) ~(1u << e->number % 8);
     if (was == EXECUTOR_STARTING)
         bury_start(r, e, end);
     bury_all(r, e, end);
     relay_end(r, e);
-    *e = (struct executor){.number = e->number, .term_at = CLOCK_NEVER, .kill_at = CLOCK_NEVER};
+    *e = (struct executor){.number = e->number,
+                           .sweep_at = CLOCK_NEVER,
+                           .term_at = CLOCK_NEVER,
+                           .kill_at = CLOCK_NEVER};
     runner_code_unused(r, code);
 }

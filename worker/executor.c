@@ -1,14 +1,18 @@
 #include "executor.h"
 
+#include "cgroups.h"
 #include "channel.h"
 #include "frames.h"
 #include "output.h"
 #include "spawn.h"
+#include "usage.h"
 
 #include "../base/clock.h"
+#include "../base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -23,6 +27,10 @@
 #define CLOSED_US 500000 /* to end, after the socket was closed */
 #define OUTPUT_READ (32u << 10)
 #define PIPE_READS 3 /* in which a full pipe is empty */
+/* Its memory is looked at before it can have used up what is left, and no more often than that. */
+#define BYTES_US 4096 /* that may be written to in a microsecond */
+#define LOOK_LEAST 2000
+#define LOOK_MOST 50000
 
 struct stream { /* stdout or stderr */
     struct process *process;
@@ -40,8 +48,13 @@ struct process {
     struct tail tails[2]; /* since it has sent results last */
     char *path, *name;
     char *directory;
-    int64_t closed_at; /* when process_tick() saw that the channel was closed */
-    const char *fault; /* for which it was killed */
+    int64_t closed_at;    /* when process_tick() saw that the channel was closed */
+    const char *fault;    /* for which it was killed */
+    struct cgroup *group; /* NULL: none */
+    uint64_t limit;       /* bytes that it may use; 0: any */
+    bool watched;         /* by us: its group does not limit it */
+    int64_t look_at;
+    uint64_t used; /* more than its limit: it was killed for that */
 };
 
 /* ---- messages ----------------------------------------------------------------------------------
@@ -249,6 +262,11 @@ spawn(struct process *p, const struct process_config *config)
     char **argv = make_argv(config);
     int error;
 
+    if (config->groups != NULL && (p->group = cgroup_new(config->groups)) == NULL)
+        log_debug("an executor runs without a control group: %s", strerror(errno));
+    for (unsigned i = 0; p->group != NULL && i < SPAWN_GROUPS; i++)
+        request.groups[i] = cgroup_path(p->group, i);
+
     request.argv = argv;
     request.fds[0] = lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
     request.fds[1] = make_pipe(p, 1);
@@ -315,11 +333,53 @@ process_directory(const struct process *p)
 void
 process_signal(struct process *p, int signal)
 {
-    spawn_signal(p->spawn, signal, signal == SIGKILL);
+    spawn_signal(p->spawn, signal, true);
 }
 
 int64_t
-process_tick(struct process *p, int64_t now)
+process_limit(struct process *p, uint64_t bytes, int64_t now)
+{
+    bool limited = p->group != NULL && cgroup_limit(p->group, bytes) == 0;
+
+    p->limit = bytes;
+    p->watched = bytes > 0 && !limited;
+    p->look_at = p->watched ? now : CLOCK_NEVER;
+    return p->look_at;
+}
+
+uint64_t
+process_usage(const struct process *p)
+{
+    return usage_of(spawn_pid(p->spawn));
+}
+
+void
+process_sweep(struct process *p)
+{
+    spawn_sweep(p->spawn);
+}
+
+static int64_t
+watch_memory(struct process *p, int64_t now)
+{
+    uint64_t used;
+    int64_t us;
+
+    if (!p->watched || p->used > 0 || now < p->look_at)
+        return p->watched && p->used == 0 ? p->look_at : CLOCK_NEVER;
+    used = usage_below(spawn_keeper(p->spawn), p->limit);
+    if (used > p->limit) {
+        p->used = used;
+        spawn_signal(p->spawn, SIGKILL, true);
+        return CLOCK_NEVER;
+    }
+    us = (int64_t)((p->limit - used) / BYTES_US);
+    p->look_at = now + (us < LOOK_LEAST ? LOOK_LEAST : us > LOOK_MOST ? LOOK_MOST : us);
+    return p->look_at;
+}
+
+static int64_t
+watch_channel(struct process *p, int64_t now)
 {
     if (!p->channel.closed || p->fault != NULL)
         return CLOCK_NEVER;
@@ -333,6 +393,28 @@ process_tick(struct process *p, int64_t now)
                                         : "closed descriptor 3, its connection to the worker";
     spawn_signal(p->spawn, SIGKILL, true);
     return CLOCK_NEVER;
+}
+
+int64_t
+process_tick(struct process *p, int64_t now)
+{
+    int64_t memory = watch_memory(p, now), channel = watch_channel(p, now);
+
+    return memory < channel ? memory : channel;
+}
+
+/* Was it killed for its use of memory? Then how much that was, as far as is known. */
+static bool
+overran(const struct process *p, const struct spawn_end *how, uint64_t *used_p)
+{
+    *used_p = p->used;
+    if (p->used > 0 || p->limit == 0 || p->group == NULL || how->signal != SIGKILL)
+        return p->used > 0;
+    if (!cgroup_overrun(p->group, used_p))
+        return false;
+    if (*used_p > p->limit) /* before it was limited, or unknown */
+        *used_p = p->limit;
+    return true;
 }
 
 static void __attribute__((format(printf, 4, 5)))
@@ -364,7 +446,8 @@ describe_cause(const struct process *p, const struct spawn_end *how, struct proc
         return;
     }
     if (end->out_of_memory)
-        append(text, size, &at, "out of memory: it reached its limit of %llu MiB",
+        append(text, size, &at, "out of memory: it used %llu MiB of its %llu MiB",
+               (unsigned long long)end->memory_used >> 20,
                (unsigned long long)end->memory_limit >> 20);
     else if (how->signal != 0)
         append(text, size, &at, "killed by signal %d (%s)", how->signal, strsignal(how->signal));
@@ -379,7 +462,7 @@ describe_cause(const struct process *p, const struct spawn_end *how, struct proc
         append(text, size, &at, " in a thread of its own");
     if (how->core)
         append(text, size, &at, ", core dumped");
-    if (peak_kib > 0)
+    if (peak_kib > 0 && !end->out_of_memory)
         append(text, size, &at, "; it used %s %llu MiB of memory",
                !told && how->inherited ? "at most" : "up to", (peak_kib >> 10) + 1);
     if (how->signal == SIGKILL && !end->out_of_memory)
@@ -419,9 +502,14 @@ describe_where(const struct process *p, const struct spawn_end *how, struct proc
 static void
 describe(const struct process *p, const struct spawn_end *how, struct process_end *end)
 {
+    uint64_t used;
+
     /* A program does that to itself hardly ever: the system, or an operator. */
     end->killed = how->signal == SIGKILL || how->signal == SIGTERM || how->signal == SIGHUP;
     end->clean = how->signal == 0 && how->status == 0;
+    end->out_of_memory = overran(p, how, &used);
+    end->memory_used = used;
+    end->memory_limit = p->limit;
     describe_cause(p, how, end);
     describe_where(p, how, end);
     tail_words(&p->tails[1], 4, end->words, sizeof(end->words));
@@ -455,6 +543,7 @@ process_free(struct process *p)
         spawn_signal(p->spawn, SIGKILL, true);
         spawn_finish(p->spawn, &how);
     }
+    cgroup_free(p->group);
     channel_close(&p->channel);
     close_stream(p, &p->streams[0]);
     close_stream(p, &p->streams[1]);

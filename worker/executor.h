@@ -12,6 +12,7 @@
 
 struct process;
 struct arena;
+struct cgroups;
 struct frames;
 
 struct process_events {
@@ -34,6 +35,7 @@ struct process_config {
     char *const *envp;
     const char *directory; /* to run in; NULL: this process's own */
     bool hold;
+    struct cgroups *groups; /* to make one for it; NULL: its memory is watched */
 };
 
 /* NULL with errno: ENOEXEC, ENOENT, EACCES ... speak of the program, others of this machine. */
@@ -43,8 +45,13 @@ struct board *process_board(struct process *p);
 const char *process_directory(const struct process *p);
 void process_send(struct process *p, const struct message *m);
 void process_hang_up(struct process *p);
-void process_signal(struct process *p, int signal); /* SIGKILL: to its whole group */
-void process_hold(struct process *p, bool hold);    /* with true, read no messages */
+void process_signal(struct process *p, int signal); /* to its whole group */
+/* What it may use from now on, with all that it started; 0: any. Beyond that it is killed. Returns
+ * when process_tick() wants to be called. */
+int64_t process_limit(struct process *p, uint64_t bytes, int64_t now);
+uint64_t process_usage(const struct process *p); /* bytes, of it alone */
+void process_sweep(struct process *p);           /* kill what has detached itself from it */
+void process_hold(struct process *p, bool hold); /* with true, read no messages */
 /* Once per turn of the loop; returns when it wants to be called again. */
 int64_t process_tick(struct process *p, int64_t now);
 
@@ -57,6 +64,7 @@ struct process_end {
     bool clean;            /* exit status 0 */
     bool out_of_memory;    /* killed for it: it had more than it may have */
     uint64_t memory_limit; /* bytes that it may have; 0: no limit */
+    uint64_t memory_used;  /* bytes that it had then */
 };
 void process_finish(struct process *p, struct process_end *end);
 /* Kills it first, if it has not ended. */

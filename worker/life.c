@@ -8,6 +8,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The grace of a drain is over: what still runs, or waits, ends, and is returned when it has. */
+static void
+stop(struct runner *r, int64_t now)
+{
+    r->stop_at = CLOCK_NEVER;
+    for (unsigned i = 0; i < r->nexecutors; i++) {
+        struct executor *e = &r->executors[i];
+
+        if ((e->nwork == 0 && e->parked == NULL) || e->doomed)
+            continue;
+        e->doomed = true;
+        e->term_at = CLOCK_NEVER;
+        e->kill_at = now + r->grace_us;
+        r->hands->signal(r->arg, e->number, SIGTERM);
+    }
+}
+
 void
 runner_tick(struct runner *r, int64_t now)
 {
@@ -17,6 +34,8 @@ runner_tick(struct runner *r, int64_t now)
     parked_tick(r, now);
     if (r->lost)
         reports_lost(r->out, true);
+    if (now >= r->stop_at)
+        stop(r, now);
     runner_match(r, now);
 }
 
@@ -29,6 +48,8 @@ runner_deadline(const struct runner *r, int64_t now)
         if (r->executors[i].state != EXECUTOR_NONE &&
             (next = executor_deadline(r, &r->executors[i], now)) < at)
             at = next;
+    if (r->stop_at < at)
+        at = r->stop_at;
     if (r->retry_at > now && !TAILQ_EMPTY(&r->queue) && r->retry_at < at)
         at = r->retry_at;
     return at;
@@ -39,9 +60,12 @@ static void
 forsake(struct runner *r, struct executor *e)
 {
     e->state = EXECUTOR_ENDING;
+    e->sweep_at = CLOCK_NEVER;
     e->client = 0; /* the broker knows: with ours, that conversation is over */
     r->used -= e->cpus;
+    r->memory_used -= e->memory;
     e->cpus = 0;
+    e->memory = 0;
     for (unsigned k = 0; k < e->nwork; k++)
         runner_drop(r, e->work[k].piece);
     e->nwork = 0;
@@ -78,11 +102,14 @@ runner_reset(struct runner *r, int64_t now)
 }
 
 void
-runner_drain(struct runner *r, int64_t now)
+runner_drain(struct runner *r, int64_t grace_us, const char *why, int64_t now)
 {
-    struct message m = {.type = MESSAGE_DRAINING, .text = "stopped by its operator"};
+    struct message m = {.type = MESSAGE_DRAINING, .text = why};
+    int64_t stop_at = grace_us < CLOCK_NEVER - now ? now + grace_us : CLOCK_NEVER;
     struct piece *p;
 
+    if (!r->draining || stop_at < r->stop_at)
+        r->stop_at = stop_at;
     if (r->draining)
         return;
     r->draining = true;
@@ -137,7 +164,7 @@ check_parked(const struct runner *r, const struct executor *e)
         victims += k->verdict != OUTCOME_DONE;
     }
     CHECK(e->awake == awake && e->victims == victims);
-    CHECK(e->awake > 0 || e->awake_cpus == 0);
+    CHECK(e->awake > 0 || (e->awake_cpus == 0 && e->awake_memory == 0));
 }
 
 static void
@@ -148,6 +175,8 @@ check_executor(const struct runner *r, const struct executor *e)
     CHECK(e->number == (unsigned)(e - r->executors));
     CHECK((e->state == EXECUTOR_BUSY) == (e->nwork > 0 || e->awake > 0));
     CHECK((e->state == EXECUTOR_BUSY) == (e->cpus > 0));
+    CHECK(e->state == EXECUTOR_BUSY || e->memory == 0);
+    CHECK(e->state == EXECUTOR_IDLE || e->sweep_at == CLOCK_NEVER);
     CHECK((e->state == EXECUTOR_NONE) == (e->board == NULL));
     CHECK(may_work || (e->nwork == 0 && e->parked == NULL));
     CHECK(e->state != EXECUTOR_IDLE || e->parked != NULL || !(e->doomed || executor_spent(e)));
@@ -205,6 +234,7 @@ void
 runner_check(const struct runner *r)
 {
     unsigned used = 0, given = 0, held = 0, owed = 0, parked = 0, waiting = 0;
+    uint64_t memory = 0, memory_given = 0;
     const struct piece *p;
 
     for (unsigned i = 0; i < r->nexecutors; i++) {
@@ -212,12 +242,15 @@ runner_check(const struct runner *r)
 
         check_executor(r, e);
         used += e->cpus;
+        memory += e->memory;
+        memory_given += e->nwork > 0 ? runner_memory(r, e->work[0].piece) : 0;
         given += e->nwork > 0 ? runner_cpus(r, e->work[0].piece) : 0;
         parked += HASH_COUNT(e->parked);
         held += e->nwork;
     }
     /* Tasks that go on after they waited may have no slot; those that are given out have one. */
     CHECK(used == r->used && given <= r->slots);
+    CHECK(memory == r->memory_used && memory_given <= r->memory);
     CHECK(parked == r->parked);
     TAILQ_FOREACH (p, &r->queue, next) {
         CHECK(p->count > 0 && p->done == 0 && !p->asleep);

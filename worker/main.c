@@ -2,8 +2,9 @@
 #include "machine.h"
 #include "shell.h"
 #include "slots.h"
-#include "spawn.h"
 
+#include "../base/clock.h"
+#include "../base/duration.h"
 #include "../base/log.h"
 #include "../client/ladle.h"
 #include "../net/link.h"
@@ -19,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BROKER "tcp://127.0.0.1:5570"
@@ -26,6 +28,9 @@
 #define MOST_PROGRAMS 64
 #define KEEP_S 120
 #define MOST_KEEP_S (7 * 24 * 3600)
+#define GRACE_MS 5000
+#define DRAIN_MS 30000
+#define EXIT_MS 1000 /* before a time limit: to say goodbye, and to clean up */
 
 struct options {
     const char *broker;
@@ -37,6 +42,10 @@ struct options {
     char directory[PATH_MAX];
     uint64_t cache_bytes;
     unsigned long keep_s;
+    uint64_t memory;
+    int64_t grace_ms, drain_ms;
+    int64_t limit_ms; /* of its time; 0: none */
+    bool no_groups;
     enum log_level level;
     bool with_parent;
 };
@@ -50,6 +59,11 @@ enum {
     OPTION_WITH_PARENT,
     OPTION_NAME,
     OPTION_KEEP,
+    OPTION_MEMORY,
+    OPTION_NO_CGROUP,
+    OPTION_GRACE,
+    OPTION_DRAIN_GRACE,
+    OPTION_TIME_LIMIT,
 };
 
 static const struct argp_option options[] = {
@@ -58,6 +72,20 @@ static const struct argp_option options[] = {
     {"slots", 'n', "N", 0,
      "Tasks to run at once. Default: the cores that this process may use, by affinity and control "
      "group",
+     0},
+    {"memory", OPTION_MEMORY, "BYTES", 0,
+     "What tasks that ask for memory may have together, with K, M, G or T. Default: that of this "
+     "machine or control group",
+     0},
+    {"no-cgroup", OPTION_NO_CGROUP, NULL, 0,
+     "Make no control groups for executors: their memory is watched instead", 0},
+    {"grace", OPTION_GRACE, "DURATION", 0,
+     "From SIGTERM to SIGKILL, for a task that is out of its time, or cancelled. Default: 5s", 0},
+    {"drain-grace", OPTION_DRAIN_GRACE, "DURATION", 0,
+     "How long what runs may go on in a drain. Default: 30s", 0},
+    {"time-limit", OPTION_TIME_LIMIT, "DURATION", 0,
+     "End before that, and start nothing that cannot end in time: 30s, 10m, 2h, HH:MM:SS. Default: "
+     "up to $SLURM_JOB_END_TIME, if that is set",
      0},
     {"name", OPTION_NAME, "NAME", 0, "Default: the host's name. The broker makes it unique", 0},
     {"label", OPTION_LABEL, "KEY[=VALUE],...", 0,
@@ -165,8 +193,8 @@ parse_program(struct options *o, const char *arg, struct argp_state *state)
     o->programs[o->nprograms++] = (struct supervisor_program){name, path};
 }
 
-static void
-parse_size(struct options *o, const char *arg, struct argp_state *state)
+static uint64_t
+parse_size(const char *arg, struct argp_state *state)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -182,7 +210,17 @@ parse_size(struct options *o, const char *arg, struct argp_state *state)
     }
     if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 || n == 0 || n > UINT64_MAX >> shift)
         argp_error(state, "'%s' is no size: bytes, or with K, M, G or T behind", arg);
-    o->cache_bytes = n << shift;
+    return n << shift;
+}
+
+static int64_t
+parse_duration(const char *arg, int64_t least, struct argp_state *state)
+{
+    int64_t ms = -1;
+
+    if (duration_parse(arg, &ms) != 0 || ms < least)
+        argp_error(state, "'%s' is no duration: 500ms, 30s, 10m, 2h, 1d or HH:MM:SS", arg);
+    return ms;
 }
 
 static void
@@ -234,7 +272,22 @@ parse(int key, char *arg, struct argp_state *state)
         parse_directory(o, arg, state);
         return 0;
     case OPTION_CACHE_SIZE:
-        parse_size(o, arg, state);
+        o->cache_bytes = parse_size(arg, state);
+        return 0;
+    case OPTION_MEMORY:
+        o->memory = parse_size(arg, state);
+        return 0;
+    case OPTION_NO_CGROUP:
+        o->no_groups = true;
+        return 0;
+    case OPTION_GRACE:
+        o->grace_ms = parse_duration(arg, 1, state);
+        return 0;
+    case OPTION_DRAIN_GRACE:
+        o->drain_ms = parse_duration(arg, 0, state);
+        return 0;
+    case OPTION_TIME_LIMIT:
+        o->limit_ms = parse_duration(arg, 1, state);
         return 0;
     case OPTION_LOG_LEVEL:
         if (log_level_parse(arg, &o->level) != 0)
@@ -338,8 +391,41 @@ block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL); /* before there are threads: they inherit it */
+}
+
+/* As a batch system told, if nobody told otherwise: seconds since 1970. */
+static int64_t
+limit_of_batch(void)
+{
+    const char *text = getenv("SLURM_JOB_END_TIME");
+    char *end;
+    long long at, left;
+
+    if (text == NULL || *text == '\0')
+        return 0;
+    at = strtoll(text, &end, 10);
+    left = at - (long long)time(NULL);
+    if (*end == '\0' && left > 0 && left < 10LL * 366 * 86400)
+        return left * 1000;
+    log_warn("SLURM_JOB_END_TIME is '%s', which is no time to come: without a time limit", text);
+    return 0;
+}
+
+/* When nothing may run any more: then there is time for SIGTERM and SIGKILL, and to leave. */
+static int64_t
+end_of(const struct options *o, int64_t now)
+{
+    int64_t limit = o->limit_ms > 0 ? o->limit_ms : limit_of_batch();
+    int64_t reserve = o->grace_ms + EXIT_MS;
+
+    if (limit == 0)
+        return 0;
+    if (reserve > limit / 4)
+        reserve = limit / 4;
+    return now + (limit - reserve) * 1000;
 }
 
 static int
@@ -353,12 +439,17 @@ run(const struct options *o)
         .cache_bytes = o->cache_bytes,
         .programs = o->programs,
         .nprograms = o->nprograms,
+        .grace_ms = (unsigned)(o->grace_ms < UINT_MAX ? o->grace_ms : UINT_MAX),
+        .memory = o->memory,
+        .no_groups = o->no_groups,
+        .ends_at = end_of(o, clock_us()),
     };
     struct shell *shell;
     char why[1024];
     int rc;
 
-    if ((shell = shell_new(o->broker, &config, (int64_t)o->keep_s * 1000000, why, sizeof(why))) == NULL) {
+    if ((shell = shell_new(o->broker, &config, (int64_t)o->keep_s * 1000000, o->drain_ms, why,
+                           sizeof(why))) == NULL) {
         fprintf(stderr, "ladle-worker: %s\n", why);
         return 1;
     }
@@ -377,12 +468,13 @@ main(int argc, char **argv)
         "The daemon on every node that shall work: it fetches the programs whose tasks it is "
         "given, starts them as executors, a process for each slot, and runs tasks in them."
         "\vOnce a broker took it in it says `ladle-worker: ready, NAME with N slots at ENDPOINT` "
-        "on standard output; its log goes to standard error. SIGTERM drains it: no more tasks, "
-        "what runs is finished. A second signal ends it at once.",
+        "on standard output; its log goes to standard error. SIGTERM and SIGUSR1 drain it: no more "
+        "tasks, what runs is finished or given back. A second SIGTERM ends it at once.",
         NULL,
         NULL,
         NULL};
-    static struct options o = {.level = LOG_INFO, .keep_s = KEEP_S};
+    static struct options o = {
+        .level = LOG_INFO, .keep_s = KEEP_S, .grace_ms = GRACE_MS, .drain_ms = DRAIN_MS};
     pid_t parent = getppid();
 
     argp_parse(&argp, argc, argv, 0, NULL, &o);
@@ -393,7 +485,6 @@ main(int argc, char **argv)
     if (complete(&o) != 0 || make_directory(&o) != 0)
         return 1;
     block_signals();
-    spawn_adopt();
     allow_descriptors();
     return run(&o);
 }

@@ -35,6 +35,7 @@ executor_end(struct runner *r, struct executor *e)
     if (e->state == EXECUTOR_STARTING)
         e->code->starting--;
     e->state = EXECUTOR_ENDING;
+    e->sweep_at = CLOCK_NEVER;
     r->hands->hang_up(r->arg, e->number);
 }
 
@@ -42,18 +43,26 @@ void
 executor_settle(struct runner *r, struct executor *e, int64_t now)
 {
     unsigned cpus = e->nwork > 0 ? runner_cpus(r, e->work[0].piece) : 0;
+    uint64_t memory = e->nwork > 0 ? runner_memory(r, e->work[0].piece) : 0;
 
     if (e->awake > 0 && e->awake_cpus > cpus)
         cpus = e->awake_cpus;
+    if (e->awake > 0 && e->awake_memory > memory)
+        memory = e->awake_memory;
     r->used += cpus - e->cpus;
     e->cpus = cpus;
+    r->memory_used += memory - e->memory;
+    e->memory = memory;
     if (cpus > 0) {
         e->state = EXECUTOR_BUSY;
+        e->sweep_at = CLOCK_NEVER;
         return;
     }
     if (e->state == EXECUTOR_BUSY) {
         e->state = EXECUTOR_IDLE;
         e->since = now;
+        /* While it works it cannot be told whose the daemons are. */
+        e->sweep_at = e->parked == NULL ? now + SWEEP_US : CLOCK_NEVER;
     }
     if (e->state == EXECUTOR_IDLE && e->parked == NULL && (e->doomed || executor_spent(e))) {
         e->kill_at = e->kill_at < now + r->grace_us ? e->kill_at : now + r->grace_us;
@@ -124,6 +133,8 @@ give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
     }
     TAILQ_REMOVE(&r->queue, p, next);
     introduce(r, e, p->job);
+    if (e->last_lease == 0)
+        e->fresh = r->hands->usage(r->arg, e->number);
     e->last_lease++;
     /* Those in between were taken back before it looked: the one that waits keeps its place. */
     if (e->nwork > 0 && e->last_lease % BOARD_SLICES == e->work[0].lease % BOARD_SLICES)
@@ -131,6 +142,7 @@ give(struct runner *r, struct executor *e, struct piece *p, int64_t now)
     e->work[e->nwork++] = (struct work){p, e->last_lease, now};
     e->given += p->count;
     executor_settle(r, e, now);
+    executor_limit(r, e);
     board_offer(e->board, e->last_lease, p->count);
     piece_slice(p, e->last_lease, p->job->id, &m);
     r->hands->send(r->arg, e->number, &m);
@@ -147,8 +159,17 @@ enum choice {
     CHOOSE_SPENT, /* it should have no more tasks, but is kept by those that wait in it */
 };
 
+/* One that may be stopped, or crash, had better not be where others wait. */
+static enum choice
+choice_for(const struct piece *p)
+{
+    const struct spec *spec = p->job->spec;
+
+    return spec->apart || spec->memory > 0 ? CHOOSE_CLEAN : CHOOSE_ANY;
+}
+
 static struct executor *
-find_idle(struct runner *r, const struct code *code, enum choice choice)
+find_idle(struct runner *r, const struct code *code, enum choice choice, uint64_t memory)
 {
     struct executor *best = NULL;
     enum choice found = CHOOSE_SPENT;
@@ -161,7 +182,7 @@ find_idle(struct runner *r, const struct code *code, enum choice choice)
                                              : CHOOSE_CLEAN;
 
         if (e->state != EXECUTOR_IDLE || e->code != code || e->doomed || is > choice ||
-            (best != NULL && is >= found))
+            (best != NULL && is >= found) || executor_swollen(r, e, memory))
             continue;
         best = e;
         found = is;
@@ -231,6 +252,22 @@ make_room(struct runner *r, const struct code *code, int64_t now)
     return seat;
 }
 
+/* It has kept too much for the task that is to come: one is started in its place. */
+static void
+end_swollen(struct runner *r, const struct code *code, uint64_t memory, int64_t now)
+{
+    for (unsigned i = 0; i < r->nexecutors && memory > 0; i++) {
+        struct executor *e = &r->executors[i];
+
+        if (e->state != EXECUTOR_IDLE || e->code != code || e->parked != NULL ||
+            !executor_swollen(r, e, memory))
+            continue;
+        e->kill_at = now + r->grace_us;
+        executor_end(r, e);
+        return;
+    }
+}
+
 static bool
 start(struct runner *r, struct code *code, int64_t now)
 {
@@ -258,6 +295,7 @@ start(struct runner *r, struct code *code, int64_t now)
                            .board = board,
                            .limit = r->tasks_per_executor,
                            .since = now,
+                           .sweep_at = CLOCK_NEVER,
                            .term_at = CLOCK_NEVER,
                            .kill_at = CLOCK_NEVER};
     code->starting++;
@@ -368,7 +406,8 @@ richest(struct runner *r, int64_t now, int64_t *us_p)
         struct executor *e = &r->executors[i];
         int64_t left = 0;
 
-        if (e->nwork == 0 || !e->board->attached || e->cpus > runner_free_slots(r))
+        if (e->nwork == 0 || !e->board->attached || e->cpus > runner_free_slots(r) ||
+            e->memory > runner_free_memory(r))
             continue;
         left = spare(e);
         for (unsigned k = 1; k < e->nwork; k++)
@@ -401,14 +440,13 @@ steal(struct runner *r, int64_t now)
 {
     struct executor *idle, *rich;
     struct piece *p;
-    bool apart;
     int64_t us;
 
     for (unsigned n = 0; n < r->slots && r->used < r->slots; n++) {
         if ((rich = richest(r, now, &us)) == NULL || us < STEAL_US)
             return;
-        apart = rich->work[rich->nwork - 1].piece->job->spec->apart;
-        idle = find_idle(r, rich->code, apart ? CHOOSE_CLEAN : CHOOSE_ANY);
+        p = rich->work[rich->nwork - 1].piece;
+        idle = find_idle(r, rich->code, choice_for(p), p->job->spec->memory);
         if (idle == NULL) {
             if (rich->code->starting > 0 || us < STEAL_START_US || !start(r, rich->code, now))
                 return;
@@ -445,7 +483,8 @@ prefetch(struct runner *r, int64_t now)
         if ((p = TAILQ_FIRST(&r->queue)) == NULL)
             return;
         if (p->job->code == e->code && constants_ready(p->job) && runner_cpus(r, p) == e->cpus &&
-            is_short(p) && !(p->job->spec->apart && e->parked != NULL))
+            p->job->spec->memory == e->work[0].piece->job->spec->memory && is_short(p) &&
+            !(choice_for(p) == CHOOSE_CLEAN && e->parked != NULL))
             give(r, e, p, now);
     }
 }
@@ -475,8 +514,11 @@ static int
 start_for(struct runner *r, const struct piece *p, struct executor **e_p, int64_t now)
 {
     struct code *code = p->job->code;
+    uint64_t memory = p->job->spec->memory;
 
     *e_p = NULL;
+    if (code->reserved >= code->starting)
+        end_swollen(r, code, memory, now);
     if (code->reserved < code->starting || start(r, code, now)) {
         code->reserved++;
         return 1;
@@ -484,7 +526,7 @@ start_for(struct runner *r, const struct piece *p, struct executor **e_p, int64_
     if (code->state == CODE_FAILED)
         return -1;
     /* Better there than never: what waits in them may wait for this. */
-    *e_p = find_idle(r, code, find_seat(r, code) == NULL ? CHOOSE_SPENT : CHOOSE_ANY);
+    *e_p = find_idle(r, code, find_seat(r, code) == NULL ? CHOOSE_SPENT : CHOOSE_ANY, 0);
     return 0;
 }
 
@@ -492,17 +534,22 @@ void
 runner_match(struct runner *r, int64_t now)
 {
     unsigned free_slots;
+    uint64_t free_memory;
     struct piece *p, *after, *rest;
     struct executor *e;
     struct code *code;
+    bool tight; /* one waits for memory, and those behind it that ask for some wait too */
     int coming;
 
 again:
+    tight = false;
     free_slots = runner_free_slots(r);
+    free_memory = runner_free_memory(r);
     for (code = r->codes; code != NULL; code = code->hh.next)
         code->reserved = 0;
     for (p = TAILQ_FIRST(&r->queue); p != NULL && free_slots > 0; p = after) {
         unsigned cpus = runner_cpus(r, p);
+        uint64_t memory = runner_memory(r, p);
 
         code = p->job->code;
         after = TAILQ_NEXT(p, next);
@@ -510,8 +557,12 @@ again:
             continue;
         if (cpus > free_slots)
             break; /* those behind it wait too, or it never gets its slots */
+        if (memory > 0 && (tight || memory > free_memory)) {
+            tight = true;
+            continue;
+        }
         coming = 0;
-        e = find_idle(r, code, p->job->spec->apart ? CHOOSE_CLEAN : CHOOSE_ANY);
+        e = find_idle(r, code, choice_for(p), p->job->spec->memory);
         if (e == NULL && (coming = start_for(r, p, &e, now)) < 0)
             goto again;
         if (e == NULL && coming == 0 && find_seat(r, code) == NULL)
@@ -521,6 +572,7 @@ again:
         if (e != NULL && (rest = give(r, e, p, now)) != NULL)
             after = rest;
         free_slots -= cpus;
+        free_memory -= memory;
     }
     if (!TAILQ_EMPTY(&r->queue))
         prefetch(r, now);

@@ -64,7 +64,7 @@ fall_asleep(struct runner *r, struct parked *k, int64_t now)
         e->awake--;
     }
     if (e->awake == 0)
-        e->awake_cpus = 0;
+        e->awake_cpus = 0, e->awake_memory = 0;
     piece_sleep(k->piece, true);
     runner_tell_parked(r, k->piece, false);
     executor_settle(r, e, now);
@@ -75,11 +75,14 @@ wake(struct runner *r, struct parked *k, int64_t now)
 {
     struct executor *e = k->executor;
     unsigned cpus = runner_cpus(r, k->piece);
+    uint64_t memory = runner_memory(r, k->piece);
 
     k->awake = true;
     e->awake++;
     if (cpus > e->awake_cpus)
         e->awake_cpus = cpus;
+    if (memory > e->awake_memory)
+        e->awake_memory = memory;
     piece_sleep(k->piece, false);
     runner_tell_parked(r, k->piece, false);
     executor_settle(r, e, now);
@@ -97,7 +100,7 @@ parked_remove(struct runner *r, struct parked *k)
     e->victims -= k->verdict != OUTCOME_DONE;
     e->awake -= k->awake;
     if (e->awake == 0)
-        e->awake_cpus = 0;
+        e->awake_cpus = 0, e->awake_memory = 0;
     p->job->parked--;
     r->parked--;
     piece_sleep(p, false);
@@ -250,6 +253,7 @@ parked_results(struct runner *r, struct executor *e, struct parked *k,
     e->code->barren = 0;
     runner_drop(r, p);
     executor_settle(r, e, now);
+    executor_limit(r, e);
 }
 
 /* ---- it shall end -------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ runner_new(const struct runner_config *config)
     if (r == NULL)
         return NULL;
     r->slots = config->slots;
+    r->memory = config->memory;
+    r->stop_at = CLOCK_NEVER;
     r->tasks_per_executor = config->tasks_per_executor;
     r->grace_us = config->grace_us;
     r->local = config->local;
@@ -34,7 +36,8 @@ runner_new(const struct runner_config *config)
     if (r->executors == NULL || r->out == NULL || r->first == NULL)
         goto fail;
     for (unsigned i = 0; i < r->nexecutors; i++)
-        r->executors[i].number = i;
+        r->executors[i] = (struct executor){
+            .number = i, .sweep_at = CLOCK_NEVER, .term_at = CLOCK_NEVER, .kill_at = CLOCK_NEVER};
     if (config->local) {
         struct spec spec = {.program = *config->program};
 

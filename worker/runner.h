@@ -22,7 +22,11 @@ struct runner_hands {
                            const char **why);
     void (*send)(void *arg, unsigned executor, const struct message *m);
     void (*hang_up)(void *arg, unsigned executor); /* it is to end, when it has run what it has */
-    void (*signal)(void *arg, unsigned executor, int signal); /* SIGKILL: with its group */
+    void (*signal)(void *arg, unsigned executor, int signal); /* to its whole group */
+    /* Bytes that it may use from now on; 0: any. Beyond that it is ended, with those words. */
+    void (*limit)(void *arg, unsigned executor, uint64_t bytes);
+    uint64_t (*usage)(void *arg, unsigned executor); /* bytes that it uses; 0: not known */
+    void (*sweep)(void *arg, unsigned executor);     /* kill what detached itself from it */
     /* Get the program: answered by runner_program_ready() or _failed(), later. */
     void (*want)(void *arg, const struct program *program);
     /* The same for a constant: runner_shared_ready() or _failed(). */
@@ -32,6 +36,7 @@ struct runner_hands {
 
 struct runner_config {
     unsigned slots;
+    uint64_t memory;               /* bytes that tasks may ask for together; 0: it is not counted */
     bool local;                    /* all jobs are of one program, which is there */
     const struct program *program; /* it; copied */
     unsigned tasks_per_executor;   /* 0: no limit */
@@ -93,7 +98,9 @@ void runner_lost(struct runner *r, int64_t now);
 uint64_t runner_dropped(const struct runner *r); /* results that were too many to be kept */
 /* There will be no broker that wants what is here. */
 void runner_reset(struct runner *r, int64_t now);
-void runner_drain(struct runner *r, int64_t now);
+/* Take nothing new, return what has not started. What runs may go on for `grace_us`; then it is
+ * stopped, and returned too. Again: the shorter grace counts. */
+void runner_drain(struct runner *r, int64_t grace_us, const char *why, int64_t now);
 bool runner_idle(const struct runner *r);
 void runner_check(const struct runner *r); /* abort unless every invariant holds; for tests */
 

@@ -1,6 +1,5 @@
 /* seats.c - the hands of the runner: executors, and what they print. */
 #include "seats.h"
-#include "spawn.h"
 
 #include "environment.h"
 
@@ -147,6 +146,7 @@ hand_start(void *arg, unsigned number, const struct program *program, const char
         .arguments_size = program->arguments_size,
         .envp = s->envp,
         .hold = s->hold,
+        .groups = s->groups,
     };
 
     assert(seat->process == NULL);
@@ -198,6 +198,32 @@ hand_signal(void *arg, unsigned number, int signal)
 }
 
 static void
+hand_limit(void *arg, unsigned number, uint64_t bytes)
+{
+    struct supervisor *s = arg;
+    int64_t at = process_limit(s->seats[number].process, bytes, s->now);
+
+    if (at < s->deadline)
+        s->deadline = at;
+}
+
+static uint64_t
+hand_usage(void *arg, unsigned number)
+{
+    struct supervisor *s = arg;
+
+    return process_usage(s->seats[number].process);
+}
+
+static void
+hand_sweep(void *arg, unsigned number)
+{
+    struct supervisor *s = arg;
+
+    process_sweep(s->seats[number].process);
+}
+
+static void
 want(struct supervisor *s, const struct spec *spec, bool constant)
 {
     struct want *want = calloc(1, sizeof(*want));
@@ -232,8 +258,18 @@ hand_drop_shared(void *arg, const char *digest)
         programs_drop(s->cache, CONTENT_CONSTANT, digest);
 }
 
-const struct runner_hands seats_hands = {hand_start, hand_send,        hand_hang_up,    hand_signal,
-                                         hand_want,  hand_want_shared, hand_drop_shared};
+const struct runner_hands seats_hands = {
+    .start = hand_start,
+    .send = hand_send,
+    .hang_up = hand_hang_up,
+    .signal = hand_signal,
+    .limit = hand_limit,
+    .usage = hand_usage,
+    .sweep = hand_sweep,
+    .want = hand_want,
+    .want_shared = hand_want_shared,
+    .drop_shared = hand_drop_shared,
+};
 
 /* ---- what executors do
  * ---------------------------------------------------------------------------- */
@@ -348,5 +384,4 @@ seats_bury(struct supervisor *s)
     for (unsigned i = 0; i < s->nseats; i++)
         if (s->seats[i].gone)
             bury(s, i);
-    spawn_sweep();
 }

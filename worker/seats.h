@@ -3,6 +3,7 @@
 #ifndef LADLE_SEATS_H
 #define LADLE_SEATS_H
 
+#include "cgroups.h"
 #include "executor.h"
 #include "frames.h"
 #include "output.h"
@@ -43,6 +44,7 @@ struct supervisor {
     struct programs *cache; /* NULL in a local pool */
     struct places *places;  /* likewise */
     struct frames *frames;
+    struct cgroups *groups; /* NULL: none, executors are watched */
     struct named *named;
     const char **names; /* of these, for the hello */
     struct want *wants; /* the runner asked for, and has no answer yet */
@@ -52,8 +54,9 @@ struct supervisor {
     uint8_t session[16];
     uint64_t instance; /* of the last broker; 0 */
     bool hold;
-    int64_t now, deadline; /* of processes, as of the last tick */
-    char why[512];         /* of a start that failed */
+    int64_t now, deadline;   /* of processes, as of the last tick */
+    char why[512];           /* of a start that failed */
+    const char *groups_text; /* what can be had of control groups */
 };
 
 /* What the runner orders: executors started, and spoken to. */

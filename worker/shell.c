@@ -31,13 +31,16 @@ struct shell {
     struct watch signals;
     bool welcomed; /* on this connection */
     bool was_ready;
-    int64_t keep_us;   /* how long work is kept without a broker */
-    int64_t drop_at;   /* so it is dropped at; CLOCK_NEVER: there is a broker, or nothing is kept */
-    uint64_t dropped;  /* results; as was said last */
+    int64_t keep_us;  /* how long work is kept without a broker */
+    int64_t drop_at;  /* so it is dropped at; CLOCK_NEVER: there is a broker, or nothing is kept */
+    uint64_t dropped; /* results; as was said last */
     int64_t beat_us, lost_us;
     int64_t heard, beat; /* when; when the next one is due */
     int64_t explain;     /* when to say that nobody answers */
     unsigned stops;      /* signals that asked for it */
+    int64_t drain_ms;    /* what runs may go on so long */
+    int64_t ends_at;     /* nothing may run then; CLOCK_NEVER */
+    bool draining;
     bool hurry;
     bool refused;
     bool holding;
@@ -51,8 +54,9 @@ on_signal(void *arg, uint32_t events)
 
     (void)events;
     while (read(s->signals.fd, &info, sizeof(info)) == sizeof(info)) {
+        /* A batch system sends SIGUSR1 early, and SIGTERM when it means it. */
+        s->hurry |= info.ssi_signo == SIGHUP || (s->stops > 0 && info.ssi_signo != SIGUSR1);
         s->stops++;
-        s->hurry |= s->stops > 1 || info.ssi_signo == SIGHUP;
     }
 }
 
@@ -64,6 +68,7 @@ watch_signals(struct shell *s)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGHUP);
     s->signals.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     s->signals.ready = on_signal;
@@ -72,8 +77,8 @@ watch_signals(struct shell *s)
 }
 
 struct shell *
-shell_new(const char *endpoint, const struct supervisor_config *config, int64_t keep_us, char *why,
-          size_t size)
+shell_new(const char *endpoint, const struct supervisor_config *config, int64_t keep_us,
+          int64_t drain_ms, char *why, size_t size)
 {
     struct supervisor_config with_poller = *config;
     struct shell *s = calloc(1, sizeof(*s));
@@ -86,6 +91,8 @@ shell_new(const char *endpoint, const struct supervisor_config *config, int64_t 
     s->slots = config->slots;
     s->keep_us = keep_us;
     s->drop_at = CLOCK_NEVER;
+    s->drain_ms = drain_ms;
+    s->ends_at = config->ends_at > 0 ? config->ends_at : CLOCK_NEVER;
     s->lost_us = BEAT_MS * BEATS_MISSED * 1000LL;
     s->explain = now + SILENT_FIRST_US;
     s->heard = now;
@@ -100,6 +107,7 @@ shell_new(const char *endpoint, const struct supervisor_config *config, int64_t 
         snprintf(why, size, "%s", supervisor_error());
         goto fail;
     }
+    log_info("%s", supervisor_groups(s->supervisor));
     if ((s->link = link_new(s->poller, endpoint, now)) == NULL) {
         snprintf(why, size, "cannot connect to %s: %s", endpoint, strerror(errno));
         goto fail;
@@ -208,6 +216,26 @@ welcome(struct shell *s, const struct message *m, int64_t now)
 }
 
 static void
+drain(struct shell *s, int64_t grace_ms, const char *why, int64_t now)
+{
+    log_info("%s: what runs may go on for %g s, a second signal ends it at once", why,
+             (double)grace_ms / 1e3);
+    s->draining = true;
+    supervisor_drain(s->supervisor, grace_ms, why, now);
+}
+
+static void
+drain_when_due(struct shell *s, int64_t now)
+{
+    if (s->stops > 0 && !s->draining)
+        drain(s, s->hurry ? 0 : s->drain_ms, "stopped by its operator", now);
+    if (now >= s->ends_at) {
+        s->ends_at = CLOCK_NEVER;
+        drain(s, 0, "its time limit is near", now);
+    }
+}
+
+static void
 take(struct shell *s, const struct message *m, int64_t now)
 {
     s->heard = now;
@@ -229,6 +257,10 @@ take(struct shell *s, const struct message *m, int64_t now)
         start_over(s, "the broker said goodbye", now);
         break;
     case MESSAGE_BEAT:
+        break;
+    case MESSAGE_DRAIN:
+        drain(s, m->drain.grace_ms >= 0 ? m->drain.grace_ms : s->drain_ms, "an operator drains it",
+              now);
         break;
     default:
         if (s->welcomed)
@@ -295,7 +327,7 @@ explain(struct shell *s, int64_t now)
 {
     char text[512];
 
-    if (s->welcomed || now < s->explain || s->stops > 0)
+    if (s->welcomed || now < s->explain || s->draining)
         return;
     link_diagnose(s->endpoint, DIAGNOSE_MS, text, sizeof(text));
     fprintf(stderr, "ladle-worker: waiting for the broker at %s: %s\n", s->endpoint, text);
@@ -316,6 +348,8 @@ deadline(const struct shell *s)
         at = s->drop_at;
     if (s->welcomed && s->beat < at)
         at = s->beat;
+    if (s->ends_at < at)
+        at = s->ends_at;
     if (link_is_up(s->link) && s->heard + s->lost_us < at)
         at = s->heard + s->lost_us;
     return !s->welcomed && s->explain < at ? s->explain : at;
@@ -326,14 +360,14 @@ stopped(const struct shell *s)
 {
     if (s->hurry || s->refused)
         return true;
-    return s->stops > 0 &&
+    return s->draining &&
            (!s->welcomed || (supervisor_idle(s->supervisor) && link_backlog(s->link) == 0));
 }
 
 static void
 say_goodbye(struct shell *s)
 {
-    struct message m = {.type = MESSAGE_BYE, .text = "stopped by its operator"};
+    struct message m = {.type = MESSAGE_BYE, .text = s->hurry ? "ended at once" : "it was drained"};
 
     if (s->welcomed && !s->refused)
         (void)link_send(s->link, &m);
@@ -342,7 +376,6 @@ say_goodbye(struct shell *s)
 int
 shell_run(struct shell *s)
 {
-    bool draining = false;
     int64_t now = clock_us();
 
     while (!stopped(s)) {
@@ -351,11 +384,7 @@ shell_run(struct shell *s)
             return -1;
         }
         now = clock_us();
-        if (s->stops > 0 && !draining) {
-            log_info("stopping: what runs is finished first, a second signal ends it at once");
-            draining = true;
-            supervisor_drain(s->supervisor, now);
-        }
+        drain_when_due(s, now);
         link_tick(s->link, now);
         follow_link(s, now);
         receive(s, now);

@@ -1,18 +1,19 @@
 #include "spawn.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,7 +23,11 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE 2
+#endif
 #define STACK (32u << 10)
+#define ROUNDS 500 /* of 10 ms, until what cannot be killed is left alone */
 
 #if defined(__SANITIZE_THREAD__)
 #define SANITIZE_THREAD 1
@@ -38,23 +43,20 @@ int __clone(int (*run)(void *), void *stack, int flags, void *arg, ...);
 #endif
 
 struct spawn {
-    LIST_ENTRY(spawn) next;
     const struct spawn_request *request;
     pid_t host, keeper, pid;
     int pidfd;           /* of the keeper */
     int error;           /* errno of what failed before exec(), or of exec() */
     _Atomic int started; /* a futex: exec() is done, or failed */
     _Atomic int ended;
+    bool forsaken; /* the host is dead: nobody will ask how it ended */
     siginfo_t how;
     long host_kib; /* our own peak: exec() hands it down */
     struct rusage usage;
+    char groups[SPAWN_GROUPS][PATH_MAX]; /* the keeper needs them when the request is gone */
     _Alignas(64) char keeper_stack[STACK];
     _Alignas(64) char child_stack[STACK];
 };
-
-/* Those of an adopting process, which has one thread that spawns. */
-static LIST_HEAD(, spawn) family = LIST_HEAD_INITIALIZER(family);
-static bool adopting;
 
 /* What runs in the keeper and in its child shares our memory and our thread-local storage, at the
  * same time as we do: system calls only, no libc that keeps anything, no sanitizer. */
@@ -69,6 +71,67 @@ reset_signals(void)
         syscall(SYS_rt_sigaction, i, nothing, NULL, 8);
 }
 
+/* ---- files, without libc ----------------------------------------------------------------------
+ */
+
+/* `name` in the directory of a control group. Returns the descriptor. */
+ALONE static int
+open_in(const char *group, const char *name, int flags)
+{
+    char path[PATH_MAX + 32];
+    size_t n = 0;
+
+    while (group[n] != '\0') {
+        path[n] = group[n];
+        n++;
+    }
+    path[n++] = '/';
+    while ((path[n] = *name++) != '\0')
+        n++;
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
+}
+
+ALONE static int
+write_in(const char *group, const char *name, const char *digit)
+{
+    int fd = open_in(group, name, O_WRONLY), rc;
+
+    if (fd < 0)
+        return -1;
+    rc = syscall(SYS_write, fd, digit, 1) == 1 ? 0 : -1;
+    syscall(SYS_close, fd);
+    return rc;
+}
+
+/* Kill all whose numbers the file lists, but `except`. Closes it. */
+ALONE static void
+kill_listed(int fd, pid_t except)
+{
+    char text[1024];
+    pid_t pid = 0;
+    long n;
+
+    if (fd < 0)
+        return;
+    while ((n = syscall(SYS_read, fd, text, sizeof(text))) > 0) {
+        for (long i = 0; i < n; i++) {
+            if (text[i] >= '0' && text[i] <= '9') {
+                pid = pid * 10 + (text[i] - '0');
+                continue;
+            }
+            if (pid > 0 && pid != except)
+                syscall(SYS_kill, pid, SIGKILL);
+            pid = 0;
+        }
+    }
+    if (pid > 0 && pid != except)
+        syscall(SYS_kill, pid, SIGKILL);
+    syscall(SYS_close, fd);
+}
+
+/* ---- the executor, before exec() ----------------------------------------------------------------
+ */
+
 ALONE static int
 run(void *arg)
 {
@@ -76,8 +139,6 @@ run(void *arg)
     const struct spawn_request *request = s->request;
 
     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
-    if (adopting) /* else a task's daemon would be ours, and swept, while its executor lives */
-        syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (syscall(SYS_getppid) != s->keeper) {
         s->error = ESRCH;
         return 127;
@@ -85,6 +146,12 @@ run(void *arg)
     reset_signals();
     if (syscall(SYS_setpgid, 0, 0) != 0)
         goto failed;
+    for (int i = 0; i < SPAWN_GROUPS; i++) {
+        if (s->groups[i][0] == '\0' || write_in(s->groups[i], "cgroup.procs", "0") == 0)
+            continue;
+        s->error = EAGAIN; /* that says nothing of the program */
+        return 127;
+    }
     for (int i = 0; i < 5; i++)
         if (syscall(SYS_dup3, request->fds[i], i, 0) < 0)
             goto failed;
@@ -98,12 +165,112 @@ failed:
     return 127;
 }
 
+/* ---- the keeper --------------------------------------------------------------------------------
+ */
+
+/* Of its signals, all blocked: SIGCHLD, and these two. */
+#define ORPHANED 64 /* its host is dead */
+#define SWEEP 63    /* spawn_sweep() */
+#define BIT(signal) (1ull << ((signal)-1))
+
+ALONE static int
+await_signal(long ms)
+{
+    const uint64_t set = BIT(SIGCHLD) | BIT(ORPHANED) | BIT(SWEEP);
+    const struct timespec patience = {.tv_nsec = ms * 1000000};
+
+    return (int)syscall(SYS_rt_sigtimedwait, &set, NULL, ms > 0 ? &patience : NULL, 8);
+}
+
+/* Its children are the executor, and what descends from that and has lost its parents, whatever
+ * session it fled to. They are killed by their parent, so that no number can be another's. */
+ALONE static void
+kill_children(pid_t except)
+{
+    kill_listed(
+        (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/children", O_RDONLY | O_CLOEXEC, 0),
+        except);
+}
+
+ALONE static void
+kill_groups(const struct spawn *s)
+{
+    for (int i = 0; i < SPAWN_GROUPS; i++)
+        if (s->groups[i][0] != '\0' && write_in(s->groups[i], "cgroup.kill", "1") == 0)
+            return;
+    for (int i = 0; i < SPAWN_GROUPS; i++)
+        if (s->groups[i][0] != '\0')
+            kill_listed(open_in(s->groups[i], "cgroup.procs", O_RDONLY), 0);
+}
+
+/* Until the executor has ended, or there is nobody any more for whom it runs. */
+ALONE static void
+watch(struct spawn *s)
+{
+    siginfo_t *how = &s->how;
+    int signal = 0;
+
+    for (;;) {
+        how->si_pid = 0;
+        while (syscall(SYS_waitid, P_ALL, 0, how, WEXITED | WNOWAIT | WNOHANG | __WALL, NULL) ==
+                   0 &&
+               how->si_pid != 0) {
+            if (how->si_pid == s->pid)
+                return;
+            syscall(SYS_waitid, P_PID, how->si_pid, how, WEXITED | WNOHANG | __WALL, NULL);
+            how->si_pid = 0;
+        }
+        s->forsaken = signal == ORPHANED || syscall(SYS_getppid) != s->host;
+        if (s->forsaken)
+            return;
+        if ((signal = await_signal(0)) == SWEEP)
+            kill_children(s->pid);
+    }
+}
+
+/* What it left behind; what that leaves behind becomes ours in turn. */
+ALONE static void
+clear(struct spawn *s)
+{
+    siginfo_t info;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        kill_groups(s);
+        kill_children(0);
+        do {
+            info.si_pid = 0;
+            if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | __WALL, NULL) != 0)
+                return; /* there are none */
+        } while (info.si_pid != 0);
+        await_signal(10);
+    }
+}
+
+ALONE static void
+bury(struct spawn *s)
+{
+    if (s->error == 0) /* while its leader is not reaped, the group's number is not another's */
+        syscall(SYS_kill, -s->pid, SIGKILL);
+    if (s->forsaken) {
+        syscall(SYS_kill, s->pid, SIGKILL);
+        /* The host's connections: its peers shall see at once that it is gone. */
+        syscall(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
+    }
+    atomic_store(&s->ended, 1);
+    syscall(SYS_waitid, P_PID, s->pid, &s->how, WEXITED, &s->usage);
+    clear(s);
+    for (int i = 0; i < SPAWN_GROUPS && s->forsaken; i++)
+        if (s->groups[i][0] != '\0')
+            syscall(SYS_unlinkat, AT_FDCWD, s->groups[i], AT_REMOVEDIR);
+}
+
 ALONE static int
 keep(void *arg)
 {
     struct spawn *s = arg;
 
-    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    syscall(SYS_prctl, PR_SET_PDEATHSIG, ORPHANED, 0, 0, 0);
+    syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     syscall(SYS_prctl, PR_SET_NAME, "ladle-keeper", 0, 0, 0);
     if (syscall(SYS_getppid) != s->host)
         syscall(SYS_exit_group, 0);
@@ -116,11 +283,8 @@ keep(void *arg)
     atomic_store(&s->started, 1);
     syscall(SYS_futex, &s->started, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     if (s->pid > 0) {
-        syscall(SYS_waitid, P_PID, s->pid, &s->how, WEXITED | WNOWAIT, NULL);
-        if (s->error == 0) /* while its leader is a zombie, the group's number is not another's */
-            syscall(SYS_kill, -s->pid, SIGKILL);
-        atomic_store(&s->ended, 1);
-        syscall(SYS_waitid, P_PID, s->pid, &s->how, WEXITED, &s->usage);
+        watch(s);
+        bury(s);
     }
     syscall(SYS_exit_group, 0);
     return 0;
@@ -165,6 +329,9 @@ spawn_start(const struct spawn_request *request)
     s->host = getpid();
     s->host_kib = getrusage(RUSAGE_SELF, &own) == 0 ? own.ru_maxrss : 0;
     s->pidfd = -1;
+    for (int i = 0; i < SPAWN_GROUPS; i++)
+        if (request->groups[i] != NULL)
+            snprintf(s->groups[i], sizeof(s->groups[i]), "%s", request->groups[i]);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     s->keeper =
@@ -178,11 +345,8 @@ spawn_start(const struct spawn_request *request)
     }
     await_start(s);
     s->request = NULL;
-    if (s->error == 0) {
-        if (adopting)
-            LIST_INSERT_HEAD(&family, s, next);
+    if (s->error == 0)
         return s;
-    }
     error = s->error;
     release(s);
     errno = error;
@@ -201,11 +365,24 @@ spawn_pid(const struct spawn *s)
     return s->pid;
 }
 
+pid_t
+spawn_keeper(const struct spawn *s)
+{
+    return s->keeper;
+}
+
 void
 spawn_signal(const struct spawn *s, int signal, bool group)
 {
     if (!atomic_load(&s->ended))
         kill(group ? -s->pid : s->pid, signal);
+}
+
+void
+spawn_sweep(const struct spawn *s)
+{
+    if (!atomic_load(&s->ended))
+        kill(s->keeper, SWEEP);
 }
 
 void
@@ -226,70 +403,5 @@ spawn_finish(struct spawn *s, struct spawn_end *end)
     }
     end->peak_kib = s->usage.ru_maxrss;
     end->inherited = s->usage.ru_maxrss <= s->host_kib;
-    if (adopting)
-        LIST_REMOVE(s, next);
     release(s);
-}
-
-/* ---- what tasks leave behind -------------------------------------------------------------------
- */
-
-void
-spawn_adopt(void)
-{
-    adopting = prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
-}
-
-static bool
-is_keeper(pid_t pid)
-{
-    const struct spawn *s;
-
-    LIST_FOREACH (s, &family, next) {
-        if (s->keeper == pid)
-            return true;
-    }
-    return false;
-}
-
-/* Kill the children of one thread that are no keepers. Returns how many. */
-static unsigned
-kill_strays(const char *tid)
-{
-    char path[64];
-    unsigned n = 0;
-    int pid;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "/proc/self/task/%.20s/children", tid);
-    if ((f = fopen(path, "re")) == NULL)
-        return 0;
-    while (fscanf(f, "%d", &pid) == 1) {
-        if (is_keeper(pid))
-            continue;
-        n++;
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, __WALL | WNOHANG); /* or in the next round, or sweep */
-    }
-    fclose(f);
-    return n;
-}
-
-void
-spawn_sweep(void)
-{
-    const struct dirent *d;
-    unsigned n = 1;
-    DIR *dir;
-
-    /* The children of those that were killed become ours in turn. */
-    for (int i = 0; adopting && n > 0 && i < 100; i++) {
-        if ((dir = opendir("/proc/self/task")) == NULL)
-            return;
-        n = 0;
-        while ((d = readdir(dir)) != NULL)
-            if (d->d_name[0] != '.')
-                n += kill_strays(d->d_name);
-        closedir(dir);
-    }
 }

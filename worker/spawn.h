@@ -4,15 +4,18 @@
  * wait() calls. Any child that calls exec() is one that wait() finds (exec() makes its exit signal
  * SIGCHLD again). So each executor has a keeper for a parent: a child of ours without exit signal,
  * which shares our memory, never calls exec(), and does nothing but wait for the executor.
- * When the executor ends, the keeper kills what is left of its process group, writes down how it
- * ended, and ends itself: that is seen by its pidfd. When we die, the keeper dies with us, and the
- * executor gets a SIGHUP for it.
+ * What tasks leave behind, daemons in sessions of their own too, becomes the keeper's child. When
+ * the executor ends, the keeper kills all that, writes down how it ended, and ends itself: that is
+ * seen by its pidfd. When we die, by SIGKILL say, the keeper does the same and removes the
+ * executor's control groups. If the keeper itself is killed, the executor gets a SIGHUP for it.
  */
 #ifndef LADLE_SPAWN_H
 #define LADLE_SPAWN_H
 
 #include <stdbool.h>
 #include <sys/types.h>
+
+#define SPAWN_GROUPS 2
 
 struct spawn;
 
@@ -22,6 +25,8 @@ struct spawn_request {
     char *const *envp;
     const char *directory; /* to run in; NULL: where we are */
     int fds[5];            /* that become 0 to 4; all other descriptors are closed */
+    /* Directories of control groups to run in; NULL: none. */
+    const char *groups[SPAWN_GROUPS];
 };
 
 /* Start it, as the leader of a process group of its own, with default signal dispositions. Returns
@@ -30,8 +35,12 @@ struct spawn *spawn_start(const struct spawn_request *request);
 
 int spawn_fd(const struct spawn *s); /* readable when it has ended; owned by `s` */
 pid_t spawn_pid(const struct spawn *s);
+pid_t spawn_keeper(const struct spawn *s); /* its parent, and that of all it loses */
 /* To the process, or to its whole group; nothing if it has ended. */
 void spawn_signal(const struct spawn *s, int signal, bool group);
+
+/* Kill what tasks that are over have detached from it. */
+void spawn_sweep(const struct spawn *s);
 
 struct spawn_end {
     int signal; /* that killed it; 0: it exited */
@@ -42,11 +51,5 @@ struct spawn_end {
 };
 /* Waits for the end if need be, and frees `s`. */
 void spawn_finish(struct spawn *s, struct spawn_end *end);
-
-/* For daemons, which have no children but these: what tasks leave behind becomes ours when its
- * executor ends, whatever session it fled to, and spawn_sweep() kills it. Without spawn_adopt(), as
- * in other people's programs, spawn_sweep() does nothing. */
-void spawn_adopt(void);
-void spawn_sweep(void);
 
 #endif

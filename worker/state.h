@@ -1,6 +1,7 @@
 /* state.h - what the runner knows. Shared by its parts only: runner.c (messages in), match.c (who
  * runs what), codes.c (programs), watch.c (running tasks), parked.c (waiting ones), bury.c (the
- * ends of executors), relay.c (the clients in executors), life.c (turns, beginning and end). */
+ * ends of executors), relay.c (the clients in executors), room.c (memory), life.c (turns, beginning
+ * and end). */
 #ifndef LADLE_STATE_H
 #define LADLE_STATE_H
 
@@ -18,6 +19,7 @@
 #define STEAL_US 1000             /* unstarted work worth taking for an idle executor */
 #define STEAL_START_US 10000      /* ... and for one that must be started first */
 #define PREFETCH_US 2000          /* shorter pieces may wait behind one another */
+#define SWEEP_US 50000            /* idle: what its tasks have detached is killed */
 #define CANCEL_US 200000          /* for a cancelled task to notice by itself */
 #define BARREN 3 /* executors in a row that died without a task to blame: the program is broken */
 
@@ -89,15 +91,20 @@ struct executor {
     uint64_t last_lease;
     struct work work[2]; /* at work, and waiting behind it */
     unsigned nwork;
-    unsigned cpus;  /* slots taken while BUSY */
-    uint64_t given; /* tasks, but those taken back */
-    uint64_t limit; /* of these; 0: none */
-    bool succeeded; /* the executor that comes after it was started */
-    int64_t since;  /* it started, or became idle */
+    unsigned cpus;    /* slots taken while BUSY */
+    uint64_t memory;  /* bytes likewise */
+    uint64_t allowed; /* bytes that it was limited to; 0: any */
+    uint64_t fresh;   /* bytes that it used before its first task */
+    int64_t sweep_at; /* CLOCK_NEVER: not */
+    uint64_t given;   /* tasks, but those taken back */
+    uint64_t limit;   /* of these; 0: none */
+    bool succeeded;   /* the executor that comes after it was started */
+    int64_t since;    /* it started, or became idle */
 
     struct parked *parked; /* by their lease */
     unsigned awake;        /* of these */
     unsigned awake_cpus;   /* the most slots that one of them takes */
+    uint64_t awake_memory; /* likewise */
     unsigned victims;      /* of these: with a verdict */
     uint64_t hunted;       /* the lease of a victim that was seen at work ... */
     int64_t hunted_at;     /* ... since then */
@@ -119,6 +126,7 @@ struct executor {
 
 struct runner {
     unsigned slots, tasks_per_executor;
+    uint64_t memory; /* bytes that tasks may ask for together; 0: not counted */
     int64_t grace_us;
     bool local;
     char name[256];
@@ -136,13 +144,15 @@ struct runner {
     unsigned nexecutors; /* room; a few more than slots, for those that are ending */
     unsigned used;       /* slots taken by BUSY executors: more than there are, while tasks that had
                             waited go on */
+    uint64_t memory_used; /* by BUSY executors, likewise */
     unsigned parked;
     struct parked_list timed;  /* the one that is out of time next is the first */
     struct parked_list untold; /* likewise */
     uint32_t last_client;
     int64_t retry_at; /* an executor could not be started: not before then */
     int64_t retry_us;
-    bool draining, told_draining;
+    bool draining;
+    int64_t stop_at; /* what runs is stopped then; CLOCK_NEVER */
 };
 
 /* runner.c */
@@ -168,7 +178,7 @@ void runner_found(struct runner *r, int64_t now); /* there is a broker */
 void runner_adopted(struct runner *r, const struct message_adopted *m, int64_t now);
 
 /* codes.c */
-void codes_lost(struct runner *r); /* nobody answers what was asked */
+void codes_lost(struct runner *r);                           /* nobody answers what was asked */
 struct code *code_find(struct runner *r, struct spec *spec); /* or made; NULL: ENOMEM */
 void code_free(struct code *c);                              /* NULL is allowed */
 void code_say_failed(struct runner *r, const struct code *c, const char *text);
@@ -191,6 +201,12 @@ void constants_drop(struct runner *r, const char *digest); /* no job needs it, s
 /* match.c */
 unsigned runner_free_slots(const struct runner *r);
 unsigned runner_cpus(const struct runner *r, const struct piece *p);
+uint64_t runner_memory(const struct runner *r, const struct piece *p);
+/* What it runs, or what waits in it, has changed: how much may that use together? */
+void executor_limit(struct runner *r, struct executor *e);
+uint64_t runner_free_memory(const struct runner *r);
+/* Has it kept so much of its earlier tasks that one with this limit had better not run there? */
+bool executor_swollen(const struct runner *r, const struct executor *e, uint64_t memory);
 bool executor_spent(const struct executor *e); /* it has been given all that it may get */
 /* It has more to do, or less: which state is that, and how many slots? It may end for it. */
 void executor_settle(struct runner *r, struct executor *e, int64_t now);

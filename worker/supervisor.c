@@ -1,7 +1,7 @@
 #include "seats.h"
-#include "spawn.h"
 
 #include "environment.h"
+#include "hierarchy.h"
 #include "machine.h"
 
 #include "../base/clock.h"
@@ -224,6 +224,12 @@ copy_config(struct supervisor *s, const struct supervisor_config *config)
         s->config.cache_bytes = CACHE_BYTES;
     if (s->config.grace_ms == 0)
         s->config.grace_ms = GRACE_MS;
+    if (s->config.memory == 0)
+        s->config.memory = memory_offered();
+    s->groups_text = "executors are not in control groups: their memory is watched";
+    /* Not below the group of somebody's program: it may have plans of its own there. */
+    if (!config->no_groups && config->local_program == NULL)
+        s->groups = cgroups_open("", &s->groups_text);
     return copy_programs(s, config);
 }
 
@@ -269,6 +275,7 @@ open_runner(struct supervisor *s, const struct supervisor_config *from)
                               .directory = from->local_directory};
     struct runner_config config = {
         .slots = s->config.slots,
+        .memory = s->config.memory,
         .local = s->config.local_program != NULL,
         .program = &program,
         .tasks_per_executor = s->config.tasks_per_executor,
@@ -381,7 +388,7 @@ supervisor_free(struct supervisor *s)
         process_free(s->seats[i].process);
         free(s->seats[i].place);
     }
-    spawn_sweep();
+    cgroups_close(s->groups);
     free(s->seats);
     free_wants(s);
     runner_free(s->runner);
@@ -418,6 +425,18 @@ supervisor_hello(struct supervisor *s, struct message *m)
     m->hello.names = s->names;
     m->hello.nnames = s->config.nprograms;
     m->hello.instance = s->instance;
+    m->hello.memory = s->config.memory;
+    if (s->config.ends_at > 0) {
+        int64_t left = s->config.ends_at - clock_us();
+
+        m->hello.left_ms = left > 0 ? 1 + (uint64_t)left / 1000 : 1; /* 0 would be for ever */
+    }
+}
+
+const char *
+supervisor_groups(const struct supervisor *s)
+{
+    return s->groups_text;
 }
 
 /* The broker may have given us another name: executors that start from now on have it in their
@@ -544,10 +563,10 @@ supervisor_reset(struct supervisor *s, int64_t now)
 }
 
 void
-supervisor_drain(struct supervisor *s, int64_t now)
+supervisor_drain(struct supervisor *s, int64_t grace_ms, const char *why, int64_t now)
 {
     s->now = now;
-    runner_drain(s->runner, now);
+    runner_drain(s->runner, grace_ms * 1000, why, now);
 }
 
 bool

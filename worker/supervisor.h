@@ -38,12 +38,16 @@ struct supervisor_config { /* everything is copied, but poller */
     unsigned nprograms;
     unsigned tasks_per_executor; /* 0: no limit */
     unsigned grace_ms;           /* from SIGTERM to SIGKILL; 0: 5,000 */
+    uint64_t memory;             /* bytes that tasks may ask for together; 0: what is here */
+    bool no_groups;              /* make no control groups for executors: watch them */
+    int64_t ends_at;             /* when it must have ended; 0: it may stay */
     /* Start this many executors of local_program at once, before work comes. */
     unsigned warm;
 };
 
 /* NULL with errno, and a sentence in supervisor_error(). */
 struct supervisor *supervisor_new(const struct supervisor_config *config, int64_t now);
+const char *supervisor_groups(const struct supervisor *s); /* how memory is limited: a sentence */
 const char *supervisor_error(void);
 
 /* Ends all executors, with SIGKILL and without waiting for tasks, and waits until they are gone. */
@@ -69,8 +73,9 @@ void supervisor_lost(struct supervisor *s, int64_t now);
 uint64_t supervisor_dropped(const struct supervisor *s); /* results that were too many to be kept */
 /* The broker is gone for too long: drop all work (running tasks are killed), keep programs. */
 void supervisor_reset(struct supervisor *s, int64_t now);
-/* Take nothing new, return what has not started, finish what runs. */
-void supervisor_drain(struct supervisor *s, int64_t now);
+/* Take nothing new, return what has not started, finish what runs within `grace_ms`; then stop and
+ * return that too. Again: the shorter grace counts. */
+void supervisor_drain(struct supervisor *s, int64_t grace_ms, const char *why, int64_t now);
 bool supervisor_idle(
     const struct supervisor *s); /* nothing runs, nothing to send: a drained one may exit */
 

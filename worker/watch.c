@@ -399,6 +399,10 @@ executor_watch(struct runner *r, struct executor *e, int64_t now)
         if (timeout > 0 && now - started >= timeout && e->victim_lease == 0)
             time_out(r, e, offset, now);
     }
+    if (now >= e->sweep_at && e->state == EXECUTOR_IDLE) {
+        e->sweep_at = CLOCK_NEVER;
+        r->hands->sweep(r->arg, e->number);
+    }
     parked_watch(r, e, now);
     watch_signals(r, e, now);
 }
@@ -411,6 +415,8 @@ executor_deadline(const struct runner *r, const struct executor *e, int64_t now)
 
     if (e->state == EXECUTOR_STARTING && e->since + START_US < at && e->fault == NULL)
         at = e->since + START_US;
+    if (e->state == EXECUTOR_IDLE && e->sweep_at < at)
+        at = e->sweep_at;
     if (e->victims > 0)
         at = at < now + POLL_US ? at : now + POLL_US;
     if (e->nwork == 0)

@@ -3,6 +3,7 @@
 #include "load.h"
 
 #include "../../proto/limits.h"
+#include "worker.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -37,6 +38,8 @@ choose_spec(struct sim *s, struct spec *spec)
         .once = random_chance(r, 10),
         .singles = random_chance(r, 40)};
     memset(spec->program.digest, "abc"[random_below(r, 3)], sizeof(spec->program.digest) - 1);
+    if (random_chance(r, 20))
+        spec->memory = (uint64_t)random_between(r, 1, WORKER_MEMORY);
     if (random_chance(r, 15))
         spec->deadline_ms = random_between(r, 1, 5000);
     if (random_chance(r, 15))

@@ -82,7 +82,7 @@ struct executor {
 
     struct nest *nest; /* NULL: no task has asked for it */
     bool greeted;
-    uint64_t session; /* of its client */
+    uint64_t session;         /* of its client */
     struct stack_list stacks; /* the newest last */
     struct stack_list ready;
     struct stack *current; /* runs */

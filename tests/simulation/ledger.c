@@ -2,6 +2,7 @@
 
 #include "../../broker/needs.h"
 #include "../../proto/limits.h"
+#include "worker.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -117,6 +118,8 @@ check_fit(const struct ledger *l, const struct spec *spec)
         sim_fail(l->sim, "%s was given a program for another machine", w->name);
     if (spec->cpus > w->slots)
         sim_fail(l->sim, "%s was given a task of %u slots", w->name, spec->cpus);
+    if (spec->memory > w->slots * WORKER_MEMORY)
+        sim_fail(l->sim, "%s was given a task of %u bytes", w->name, (unsigned)spec->memory);
     labels_free(have);
     labels_free(need);
 }

@@ -377,6 +377,7 @@ choose_spec(struct executor *e, const struct stack *k, struct spec *spec)
                           .priority = (int32_t)random_between(r, -1, 1),
                           .retries = (uint32_t)random_below(r, 4),
                           .cpus = random_chance(r, 85) ? 1 : from->cpus,
+                          .memory = random_chance(r, 85) ? 0 : from->memory,
                           .once = random_chance(r, 5),
                           .singles = random_chance(r, 40),
                           .retry_failed = random_chance(r, 20)};

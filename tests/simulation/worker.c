@@ -243,9 +243,44 @@ hand_drop_shared(void *arg, const char *digest)
     (void)digest;
 }
 
-static const struct runner_hands hands = {hand_start,      hand_send, hand_hang_up,
-                                          hand_signal,     hand_want, hand_want_shared,
-                                          hand_drop_shared};
+static void
+hand_limit(void *arg, unsigned number, uint64_t bytes)
+{
+    struct worker *w = arg;
+
+    if (w->seats[number].executor == NULL || bytes > 1024 * 1024 * WORKER_MEMORY)
+        abort();
+}
+
+/* Some keep what they used. */
+static uint64_t
+hand_usage(void *arg, unsigned number)
+{
+    struct worker *w = arg;
+
+    (void)number;
+    return random_below(&w->actor.sim->random, 10) == 0 ? WORKER_MEMORY : 0;
+}
+
+static void
+hand_sweep(void *arg, unsigned number)
+{
+    struct worker *w = arg;
+
+    if (w->seats[number].executor == NULL)
+        abort();
+}
+
+static const struct runner_hands hands = {.start = hand_start,
+                                          .send = hand_send,
+                                          .hang_up = hand_hang_up,
+                                          .signal = hand_signal,
+                                          .limit = hand_limit,
+                                          .usage = hand_usage,
+                                          .sweep = hand_sweep,
+                                          .want = hand_want,
+                                          .want_shared = hand_want_shared,
+                                          .drop_shared = hand_drop_shared};
 
 /* ---- executors ----------------------------------------------------------------------------------
  */
@@ -296,6 +331,7 @@ static void
 start(struct worker *w)
 {
     struct runner_config config = {.slots = w->slots,
+                                   .memory = w->slots * WORKER_MEMORY,
                                    .tasks_per_executor = w->tasks_per_executor,
                                    .grace_us = 1000000,
                                    .name = w->actor.name,
@@ -359,7 +395,8 @@ worker_drain(struct actor *a)
         return;
     sim_trace(a->sim, "%s is asked to end", a->name);
     w->draining = true;
-    runner_drain(w->runner, a->sim->now);
+    runner_drain(w->runner, (int64_t)random_below(&a->sim->random, 60000000), "asked to end",
+                 a->sim->now);
     plan_turn(w);
 }
 
@@ -383,6 +420,7 @@ say_hello(struct worker *w)
                                   .host = "sim",
                                   .window = w->window,
                                   .slots = w->slots,
+                                  .memory = w->slots * WORKER_MEMORY,
                                   .machine = w->machine,
                                   .labels = w->labels,
                                   .instance = w->instance}};

@@ -4,6 +4,8 @@
 
 #include "network.h"
 
+#define WORKER_MEMORY 1000ull /* bytes for each slot: what tasks may ask for */
+
 /* Programs are not the same on all workers. */
 enum program_fate { PROGRAM_STARTS, PROGRAM_UNKNOWN_LIBRARY, PROGRAM_ENDS };
 

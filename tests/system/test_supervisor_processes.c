@@ -26,8 +26,38 @@ children_of_tasks_go_with_their_executor(void **state)
         assert_true(clock_us() < end);
 }
 
+static pid_t
+daemon_of(struct bench *b, unsigned i)
+{
+    pid_t daemon;
+
+    memcpy(&daemon, b->ended[i].text, sizeof(daemon));
+    return daemon;
+}
+
 static void
-daemons_of_tasks_go_with_their_executor_if_it_is_ours_to_say(void **state)
+daemons_go_when_their_task_is_over_and_their_executor_idle(void **state)
+{
+    struct bench *b = open_local((struct supervisor_config){.slots = 1});
+    pid_t last;
+
+    (void)state;
+    job(b, "daemonize");
+    slice(b, 1, 0, 1, NULL, 0);
+    until(b, b->nended == 1);
+    until(b, !is_alive(daemon_of(b, 0)));
+    slice(b, 2, 1, 1, NULL, 0); /* in the same executor: nothing happened to that */
+    until(b, b->nended == 2);
+    assert_int_equal(b->ended[1].outcome, OUTCOME_DONE);
+    last = daemon_of(b, 1);
+    close_bench(b);
+    for (int64_t end = clock_us() + PATIENCE_US; is_alive(last);)
+        assert_true(clock_us() < end);
+}
+
+/* The keeper outlives the process that it serves for as long as it takes. */
+static void
+daemons_go_when_the_worker_is_killed(void **state)
 {
     pid_t daemon, child;
     struct bench *b;
@@ -35,27 +65,22 @@ daemons_of_tasks_go_with_their_executor_if_it_is_ours_to_say(void **state)
 
     (void)state;
     assert_int_equal(pipe(ends), 0);
-    if ((child = fork()) == 0) { /* it has no children but executors */
-        spawn_adopt();
-        b = open_local((struct supervisor_config){.slots = 1, .tasks_per_executor = 2});
+    if ((child = fork()) == 0) {
+        b = open_local((struct supervisor_config){.slots = 1});
         job(b, "daemonize");
         slice(b, 1, 0, 1, NULL, 0);
         until(b, b->nended == 1);
-        memcpy(&daemon, b->ended[0].text, sizeof(daemon));
-        assert_true(is_alive(daemon)); /* as long as its executor */
-        slice(b, 2, 1, 1, NULL, 0);
-        until(b, b->nended == 2);
-        until(b, !is_alive(daemon));
-        memcpy(&daemon, b->ended[1].text, sizeof(daemon));
-        close_bench(b);
-        _exit(write(ends[1], &daemon, sizeof(daemon)) != sizeof(daemon));
+        daemon = daemon_of(b, 0);
+        if (!is_alive(daemon) || write(ends[1], &daemon, sizeof(daemon)) != sizeof(daemon))
+            _exit(1);
+        kill(getpid(), SIGKILL);
     }
     close(ends[1]);
     assert_int_equal(read(ends[0], &daemon, sizeof(daemon)), sizeof(daemon));
     close(ends[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    for (int64_t end = clock_us() + PATIENCE_US; is_alive(daemon);) /* it was killed: it dies */
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    for (int64_t end = clock_us() + PATIENCE_US; is_alive(daemon);)
         assert_true(clock_us() < end);
 }
 
@@ -195,7 +220,7 @@ drain_returns_what_has_not_started_and_finishes_the_rest(void **state)
     slice(b, 1, 0, 2, inputs, sizeof(int));
     slice(b, 2, 2, 2, inputs + 2, sizeof(int));
     until(b, b->nrunning == 1);
-    supervisor_drain(b->s, clock_us());
+    supervisor_drain(b->s, 60000, "test", clock_us());
     until(b, b->returned == 3);
     assert_int_equal(b->why, RETURNED_DRAIN);
     assert_false(supervisor_idle(b->s));
@@ -229,7 +254,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_of_tasks_go_with_their_executor),
-        cmocka_unit_test(daemons_of_tasks_go_with_their_executor_if_it_is_ours_to_say),
+        cmocka_unit_test(daemons_go_when_their_task_is_over_and_their_executor_idle),
+        cmocka_unit_test(daemons_go_when_the_worker_is_killed),
         cmocka_unit_test(child_that_comes_back_is_no_executor),
         cmocka_unit_test(executor_without_its_descriptors_is_a_crash),
         cmocka_unit_test(executors_are_invisible_to_wait_and_sigchld),

@@ -88,6 +88,29 @@ send_signal(void *arg, unsigned executor, int signal)
 }
 
 static void
+limit(void *arg, unsigned executor, uint64_t bytes)
+{
+    tell(arg, "limit %u to %u\n", executor, (unsigned)bytes);
+}
+
+static uint64_t
+usage(void *arg, unsigned executor)
+{
+    const struct bench *b = arg;
+
+    return b->usage[executor];
+}
+
+static void
+sweep(void *arg, unsigned executor)
+{
+    struct bench *b = arg;
+
+    if (b->sweeps)
+        tell(b, "sweep %u\n", executor);
+}
+
+static void
 want(void *arg, const struct program *program)
 {
     tell(arg, "want %s\n", program->name);
@@ -109,6 +132,9 @@ static const struct runner_hands hands = {.start = start,
                                           .send = send_to,
                                           .hang_up = hang_up,
                                           .signal = send_signal,
+                                          .limit = limit,
+                                          .usage = usage,
+                                          .sweep = sweep,
                                           .want = want,
                                           .want_shared = want_shared,
                                           .drop_shared = drop_shared};
@@ -146,8 +172,7 @@ hear(struct bench *b)
             break;
         case MESSAGE_HELD:
             tell(b, "-> held %u of job %u attempt %u cpus %u%s:", (unsigned)m.held.lease,
-                 (unsigned)m.held.job, m.held.attempt, m.held.cpus,
-                 m.held.parked ? " parked" : "");
+                 (unsigned)m.held.job, m.held.attempt, m.held.cpus, m.held.parked ? " parked" : "");
             for (uint32_t i = 0; i < m.held.nruns; i += 2)
                 tell(b, " %u+%u", (unsigned)m.held.first + m.held.runs[i], m.held.runs[i + 1]);
             tell(b, "\n");

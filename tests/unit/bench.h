@@ -23,9 +23,11 @@ struct bench {
     uint64_t leases[MOST]; /* of the last slice that each was sent */
     uint32_t firsts[MOST];
     bool unattached;
-    const char *why; /* why no executor can start */
-    bool refuse;     /* none can now */
-    char failed[16]; /* the program that was told to */
+    const char *why;      /* why no executor can start */
+    bool refuse;          /* none can now */
+    uint64_t usage[MOST]; /* bytes that executors use */
+    bool sweeps;          /* that idle executors are swept is written down */
+    char failed[16];      /* the program that was told to */
     char history[8192];
     size_t at;
 };

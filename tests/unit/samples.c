@@ -9,8 +9,8 @@ static const uint32_t sizes[] = {3, 0, 300, 1};
 static const uint8_t outcomes[] = {OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_CRASHED, OUTCOME_REJECTED};
 static const char *const names[] = {"square", "cube", "h\xc3\xb6he"};
 static const struct worker_row worker_rows[] = {
-    {"node1", "host1", "x86_64", "gpu=1", 8, 7, 61, 65, 62, 63, 64, true},
-    {"node2", "host2", "aarch64", "zone=b", 9, 6, 71, 75, 72, 73, 74, true},
+    {"node1", "host1", "x86_64", "gpu=1", 8, 7, 61, 65, 62, 63, 64, true, 1ull << 35, 66, 67},
+    {"node2", "host2", "aarch64", "zone=b", 9, 6, 71, 75, 72, 73, 74, true, 77, 76, 0},
 };
 static const struct job_row job_rows[] = {
     {81, "client1", "square", "render", -4, 82, 83, 86, 84, 85, "no worker has gpu"},
@@ -47,12 +47,13 @@ static const struct spec spec = {
     .apart = true,
     .shared = shared,
     .nshared = 2,
+    .memory = 3ull << 33,
 };
 
 static const uint64_t serials[] = {1, 1, 3, 1ull << 40};
 static const uint32_t runs[] = {0, 2, 5, 1};
 
-enum { COUNT = 41 };
+enum { COUNT = 44 };
 static struct message all[COUNT];
 static struct blob *data;
 static unsigned made;
@@ -106,6 +107,8 @@ add_peers(void)
         .tasks = 99,
         .keep_ms = 60000,
         .instance = 0xfedcba9876543210,
+        .memory = 1ull << 40,
+        .left_ms = 1800000,
     };
     add(MESSAGE_BEAT);
     add(MESSAGE_BYE)->text = "done\nfor today";
@@ -116,6 +119,10 @@ add_peers(void)
     add(MESSAGE_NOTICE)->notice = (struct message_notice){7, NOTICE_NO_WORKER, "no worker"};
     add(MESSAGE_GRID)->grid = (struct message_grid){3, 48, 5, 1ull << 34};
     all[made - 1].client = 7;
+    add(MESSAGE_DRAIN)->drain = (struct message_drain){"node1", 60000};
+    add(MESSAGE_DRAIN)->drain = (struct message_drain){"", -1};
+    add(MESSAGE_DRAIN_ANSWER)->drain_answer =
+        (struct message_drain_answer){"node9", true, "no worker is called node9"};
     add(MESSAGE_STATUS_WANTED)->status_wanted = (struct message_status_wanted){256, 512};
     add(MESSAGE_STATUS)->status = (struct message_status){
         "ladle 0.1.0", 1, 2,        3, 4,  5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
@@ -243,6 +250,8 @@ hello_differs(const struct message_hello *a, const struct message_hello *b)
     NUMBER(tasks);
     NUMBER(keep_ms);
     NUMBER(instance);
+    NUMBER(memory);
+    NUMBER(left_ms);
     for (uint32_t i = 0; i < a->nnames; i++)
         STRING(names[i]);
     return memcmp(a->session, b->session, sizeof(a->session)) != 0 ? "session" : NULL;
@@ -288,6 +297,7 @@ spec_differs(const struct spec *a, const struct spec *b)
     NUMBER(seed);
     NUMBER(base);
     NUMBER(apart);
+    NUMBER(memory);
     NUMBER(nshared);
     for (uint32_t i = 0; i < a->nshared; i++) {
         STRING(shared[i].name);
@@ -318,6 +328,9 @@ worker_row_differs(const struct worker_row *a, const struct worker_row *b)
     NUMBER(failed);
     NUMBER(silent_ms);
     NUMBER(draining);
+    NUMBER(memory);
+    NUMBER(memory_busy);
+    NUMBER(left_ms);
     return NULL;
 }
 
@@ -537,6 +550,15 @@ rest_differs(const struct message *a, const struct message *b)
         STRING(replay.worker);
         STRING(replay.text);
         NUMBER(replay.when_ms);
+        break;
+    case MESSAGE_DRAIN:
+        STRING(drain.worker);
+        NUMBER(drain.grace_ms);
+        break;
+    case MESSAGE_DRAIN_ANSWER:
+        STRING(drain_answer.worker);
+        NUMBER(drain_answer.accepted);
+        STRING(drain_answer.text);
         break;
     default:
         return work_differs(a, b);

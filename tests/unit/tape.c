@@ -162,6 +162,13 @@ describe_more(const struct message *m, char *at, size_t size)
     case MESSAGE_PROGRAM_FAILED:
         snprintf(at, size, " %s: %s", m->program_failed.digest, m->program_failed.text);
         break;
+    case MESSAGE_DRAIN:
+        snprintf(at, size, " grace=%" PRId64, m->drain.grace_ms);
+        break;
+    case MESSAGE_DRAIN_ANSWER:
+        snprintf(at, size, " %s %s %s", m->drain_answer.worker,
+                 m->drain_answer.accepted ? "accepted" : "refused", m->drain_answer.text);
+        break;
     case MESSAGE_STATUS:
         snprintf(at, size, " workers=%u rows=%u jobs=%u", m->status.workers, m->status.nworker_rows,
                  m->status.njob_rows);

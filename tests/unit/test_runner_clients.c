@@ -287,7 +287,7 @@ drained_worker_replaces_nothing(void **state)
     slice(b, 1, 0, 1);
     starts(b, 0, 0);
     expect(b, "0: job\n0: slice 0+1\nno start\n");
-    runner_drain(b->runner, b->now);
+    runner_drain(b->runner, 3600000000, "test", b->now);
     b->refuse = false;
     after(b, 1000);
     expect(b, "-> draining\n-> lease 1: 0 runs\n");

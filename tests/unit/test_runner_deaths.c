@@ -226,7 +226,7 @@ drained_worker_finishes_what_waits(void **state)
     (void)state;
     slice(b, 2, 1, 1);
     forget(b);
-    runner_drain(b->runner, b->now);
+    runner_drain(b->runner, 3600000000, "test", b->now);
     after(b, 0);
     expect(b, "-> draining\n-> lease 2: returned 1+1 why 1\n");
     assert_false(runner_idle(b->runner));
@@ -244,7 +244,7 @@ drained_worker_returns_what_waited_in_an_executor_that_died(void **state)
     struct bench *b = open_parked(1);
 
     (void)state;
-    runner_drain(b->runner, b->now);
+    runner_drain(b->runner, 3600000000, "test", b->now);
     after(b, 0);
     dies(b, 0, "crash");
     expect(b, "-> draining\n-> lease 1: awake\n-> lease 1: returned 0+1 why 1\n");

@@ -324,7 +324,7 @@ drain_returns_what_did_not_start(void **state)
     slice(b, 2, 3, 1);
     starts(b, 0, 0);
     forget(b);
-    runner_drain(b->runner, b->now);
+    runner_drain(b->runner, 3600000000, "test", b->now);
     slice(b, 3, 4, 1);
     expect(b, "-> draining\n"
               "-> lease 1: returned 1+2 why 1\n"

@@ -346,7 +346,7 @@ every_task_comes_back_once(void **state)
             check_told(w);
         }
         if (chance(w, 3) == 0)
-            runner_drain(w->b->runner, w->b->now);
+            runner_drain(w->b->runner, 3600000000, "test", w->b->now);
         wind_up(w);
         close_bench(w->b);
     }
