@@ -37,6 +37,15 @@ if(TARGET ladle-worker)
   set_tests_properties(scoop_defects PROPERTIES TIMEOUT 900)
   add_dependencies(test_scoop_defects ladle-broker ladle-worker ladle-cli)
 
+  foreach(test limits drain)
+    ladle_unit_test(system_${test} SOURCES test_${test}.c bounded.c
+      ${PROJECT_SOURCE_DIR}/worker/hierarchy.c ${PROJECT_SOURCE_DIR}/worker/slots.c
+      LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
+        PkgConfig::JANSSON)
+    set_tests_properties(system_${test} PROPERTIES TIMEOUT 300)
+    add_dependencies(test_system_${test} ladle-broker ladle-worker ladle-cli)
+  endforeach()
+
   ladle_unit_test(shared_constants SOURCES test_shared.c gauge.c
     LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
       PkgConfig::JANSSON)

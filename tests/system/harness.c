@@ -397,18 +397,34 @@ broker_start(const char *endpoint, char real[256])
 }
 
 struct process *
-worker_start(const char *endpoint, const char *name, int slots)
+worker_start_with(const char *endpoint, const char *name, int slots, const char *const *more)
 {
     char directory_option[PATH_MAX], slots_option[16];
+    const char *argv[20] = {harness_binary("ladle-worker"),
+                            "--broker",
+                            endpoint,
+                            "--name",
+                            name,
+                            "--slots",
+                            slots_option,
+                            "--directory",
+                            directory_option};
     struct process *p;
 
     snprintf(directory_option, sizeof(directory_option), "%s/worker-%s", directory, name);
     snprintf(slots_option, sizeof(slots_option), "%d", slots);
-    p = process(harness_binary("ladle-worker"), "--broker", endpoint, "--name", name, "--slots",
-                slots_option, "--directory", directory_option);
+    for (int i = 0; i < 8 && more[i] != NULL; i++)
+        argv[9 + i] = more[i];
+    p = process_start(argv, NULL);
     await(is_ready(p), SOON);
     await(status_worker(endpoint, name, "slots") == slots, SOON);
     return p;
+}
+
+struct process *
+worker_start(const char *endpoint, const char *name, int slots)
+{
+    return worker_start_with(endpoint, name, slots, (const char *const[]){NULL});
 }
 
 static json_t *

@@ -85,6 +85,9 @@ int directory_entries(const char *path);           /* -1 if there is no such dir
 struct process *broker_start(const char *endpoint, char real[256]);
 /* A worker with `slots`, ready; in a directory of its own. */
 struct process *worker_start(const char *endpoint, const char *name, int slots);
+/* The same with more options, then NULL: 8 at most. */
+struct process *worker_start_with(const char *endpoint, const char *name, int slots,
+                                  const char *const *more);
 /* What `ladle status --json` says of a number at the top, or -1. */
 long long status_number(const char *endpoint, const char *key);
 /* Of the worker called `name`; -1 if there is none. */
