@@ -3,6 +3,7 @@
 #include "../base/clock.h"
 #include "endpoint.h"
 #include "frames.h"
+#include "redial.h"
 #include "tcp.h"
 
 #include <assert.h>
@@ -15,9 +16,6 @@
 #include <sys/random.h>
 
 enum {
-    AGAIN_LEAST = 50 * 1000, /* first interval between two attempts; up to twice that */
-    AGAIN_MOST = 3 * 1000 * 1000, /* the last intervals are between half of it and all of it */
-    STEADY = 5 * 1000 * 1000, /* a connection that lasted so long starts the intervals over */
     /* An attempt without any sign from ZeroMQ (a name that is not resolved gives none) is given up
      * after this, then twice this ... */
     PATIENCE_LEAST = 1000 * 1000,
@@ -50,13 +48,12 @@ struct link {
     struct watch socket_watch, monitor_watch;
 
     enum state state;
-    int fd;           /* of its connection; -1: there is none */
-    bool answered;    /* this socket was UP */
-    int64_t since;    /* when this socket began to connect */
-    int64_t again;    /* DOWN: when to connect; CONNECTING: when to give up */
-    int64_t interval; /* between attempts */
+    int fd;        /* of its connection; -1: there is none */
+    bool answered; /* this socket was UP */
+    int64_t since; /* when this socket began to connect */
+    int64_t again; /* DOWN: when to connect; CONNECTING: when to give up */
+    struct redial redial;
     int64_t patience;
-    uint32_t random;
 
     unsigned connection; /* number of the last that came up */
     unsigned told;       /* number of the one the owner believes in; 0: none */
@@ -110,20 +107,12 @@ close_socket(struct link *l, int linger_ms)
     }
 }
 
-/* Between `least` and twice that: many links must not come back in step. */
-static int64_t
-jitter(struct link *l, int64_t least)
-{
-    l->random = l->random * 1664525 + 1013904223;
-    return least + (int64_t)((uint64_t)least * (l->random >> 16) >> 16);
-}
-
 static void
 go_down(struct link *l, int64_t now)
 {
+    int64_t lasted = l->answered ? now - l->since : 0;
+
     if (l->answered) {
-        if (now - l->since >= STEADY)
-            l->interval = AGAIN_LEAST;
         l->patience = PATIENCE_LEAST;
     } else if (l->state == CONNECTING && (l->patience *= 2) > PATIENCE_MOST) {
         l->patience = PATIENCE_MOST;
@@ -132,10 +121,7 @@ go_down(struct link *l, int64_t now)
     drop_backlog(l);
     l->state = DOWN;
     l->answered = false;
-    l->again = now + jitter(l, l->interval);
-    l->interval += l->interval / 2;
-    if (l->interval > AGAIN_MOST / 2)
-        l->interval = AGAIN_MOST / 2;
+    l->again = redial_at(&l->redial, lasted, now);
 }
 
 static int
@@ -260,6 +246,7 @@ link_new(struct poller *poller, const char *endpoint, int64_t now)
 {
     struct link *l;
     struct endpoint e;
+    uint32_t random;
     char why[8];
 
     if (endpoint_parse(endpoint, &e, why, sizeof(why)) != 0) {
@@ -273,12 +260,12 @@ link_new(struct poller *poller, const char *endpoint, int64_t now)
     zmq_msg_init(&l->header);
     l->poller = poller;
     l->ipv6 = e.ipv6;
-    l->interval = AGAIN_LEAST;
     l->patience = PATIENCE_LEAST;
     l->socket_watch = (struct watch){.ready = socket_ready, .arg = l};
     l->monitor_watch = (struct watch){.ready = monitor_ready, .arg = l};
-    if (getrandom(&l->random, sizeof(l->random), GRND_NONBLOCK) < 0)
-        l->random = (uint32_t)now;
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+        random = (uint32_t)now;
+    redial_init(&l->redial, random);
     if ((l->endpoint = strdup(endpoint)) == NULL || (l->arena = arena_new()) == NULL ||
         (l->context = zmq_ctx_new()) == NULL) {
         link_free(l, 0);

@@ -140,22 +140,6 @@ runner_code_failed(struct runner *r, struct code *c, const char *text, bool agai
     }
 }
 
-/* Nobody brings those that were wanted any more: they are to be wanted anew. */
-void
-codes_stop(struct runner *r)
-{
-    struct code *c, *next;
-
-    if (r->local)
-        return;
-    HASH_ITER (hh, r->codes, c, next) {
-        if (c->state != CODE_WANTED)
-            continue;
-        c->state = CODE_UNKNOWN;
-        runner_code_unused(r, c);
-    }
-}
-
 void
 runner_program_ready(struct runner *r, const char *digest, int64_t now)
 {

@@ -96,7 +96,7 @@ runner_reset(struct runner *r, int64_t now)
         assert(r->jobs->pieces == 0);
         runner_input(r, &m, now);
     }
-    codes_stop(r);
+    codes_lost(r);
     reports_clear(r->out);
     reports_clear(r->first);
 }

@@ -183,7 +183,6 @@ struct code *code_find(struct runner *r, struct spec *spec); /* or made; NULL: E
 void code_free(struct code *c);                              /* NULL is allowed */
 void code_say_failed(struct runner *r, const struct code *c, const char *text);
 void runner_code_unused(struct runner *r, struct code *c); /* forget it, if that is so */
-void codes_stop(struct runner *r);                         /* the broker is gone */
 void runner_code_failed(struct runner *r, struct code *c, const char *text, bool again);
 
 /* constants.c */

@@ -29,6 +29,13 @@ random_between(struct random *r, int64_t low, int64_t high)
     return low + (int64_t)random_below(r, (uint64_t)(high - low) + 1);
 }
 
+void
+random_bytes(struct random *r, uint8_t *bytes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        bytes[i] = (uint8_t)(random_next(r) >> 32);
+}
+
 bool
 random_chance(struct random *r, unsigned percent)
 {

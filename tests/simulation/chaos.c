@@ -30,6 +30,7 @@ static const char *const names[FAULT_KINDS] = {
     [FAULT_KILL_WORKER] = "kill worker",
     [FAULT_KILL_CLIENT] = "kill client",
     [FAULT_KILL_EXECUTOR] = "kill executor",
+    [FAULT_MUTE_WORKER] = "mute worker",
     [FAULT_DRAIN] = "drain",
     [FAULT_START] = "start",
     [FAULT_PARTS] = "parts",
@@ -140,6 +141,8 @@ strike_worker(struct sim *s, enum fault f)
         stop(a, 15000000);
     else if (f == FAULT_KILL_WORKER)
         worker_kill(a);
+    else if (f == FAULT_MUTE_WORKER)
+        worker_mute(a, s->now + random_between(&s->random, 10000, 20000000));
     else
         worker_drain(a);
 }
@@ -190,10 +193,12 @@ strike(struct sim *s, enum fault f)
         broker_stop(s->broker, s->now + random_between(&s->random, 1000000, 30000000));
         break;
     case FAULT_KILL_BROKER:
-        broker_kill(s->broker, s->now + random_between(&s->random, 1000, 5000000));
+        broker_kill(s->broker,
+                    s->now + random_between(&s->random, 1000, s->restarts ? 1000000 : 5000000));
         break;
     case FAULT_STOP_WORKER:
     case FAULT_KILL_WORKER:
+    case FAULT_MUTE_WORKER:
     case FAULT_DRAIN:
         strike_worker(s, f);
         break;
@@ -276,7 +281,9 @@ chaos_new(struct sim *s)
     c->actor.sim = s;
     snprintf(c->actor.name, sizeof(c->actor.name), "chaos");
     for (int f = 0; f < FAULT_KINDS; f++) {
-        if (!random_chance(&s->random, on))
+        if (!random_chance(&s->random, on) && !(s->restarts && f == FAULT_KILL_BROKER))
+            continue;
+        if (s->restarts && f != FAULT_KILL_BROKER)
             continue;
         if (is_asked_for((enum fault)f))
             c->chance[f] = 1 + (unsigned)random_below(&s->random, 25);

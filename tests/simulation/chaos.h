@@ -23,11 +23,12 @@ enum fault {
     FAULT_KILL_WORKER,
     FAULT_KILL_CLIENT,
     FAULT_KILL_EXECUTOR,
-    FAULT_DRAIN,  /* a worker is asked to end */
-    FAULT_START,  /* executors cannot be started, for a while */
-    FAULT_PARTS,  /* clients cannot give their programs, now and then */
-    FAULT_CANCEL, /* a client does not want some tasks any more */
-    FAULT_LEAVE,  /* it leaves, and says so */
+    FAULT_MUTE_WORKER, /* it takes work and says nothing but BEAT, for a while */
+    FAULT_DRAIN,       /* a worker is asked to end */
+    FAULT_START,       /* executors cannot be started, for a while */
+    FAULT_PARTS,       /* clients cannot give their programs, now and then */
+    FAULT_CANCEL,      /* a client does not want some tasks any more */
+    FAULT_LEAVE,       /* it leaves, and says so */
     FAULT_KINDS
 };
 

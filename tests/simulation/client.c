@@ -17,6 +17,7 @@ enum wake { WAKE_TURN, WAKE_SUBMIT, WAKE_MORE };
 struct client {
     struct actor actor;
     unsigned number;
+    uint8_t session[16];
     struct line line;
     struct core *core;
     struct demand_list demands;
@@ -117,8 +118,7 @@ say_hello(struct client *c)
                                   .window = c->window,
                                   .keep_ms = c->keep_ms}};
 
-    m.hello.session[0] = (uint8_t)(1 + c->number);
-    m.hello.session[3] = 1;
+    memcpy(m.hello.session, c->session, sizeof(c->session));
     line_say(&c->line, &m);
 }
 
@@ -405,7 +405,10 @@ client_new(struct sim *s, unsigned number)
     /* A client tells what it received in steps of 1 MiB. */
     c->window = (uint64_t)random_between(r, 1100000, 4000000);
     c->lost_timeout = random_chance(r, 15) ? random_between(r, 1000000, 20000000) : 0;
+    random_bytes(r, c->session, sizeof(c->session));
     c->keep_ms = random_chance(r, 30) ? 0 : random_below(r, 60000);
+    if (s->restarts)
+        c->keep_ms = 60000;
     line_init(&c->line, &c->actor);
     c->line.again = s->now + random_between(r, 0, 100000);
     c->turn_at = INT64_MAX;

@@ -1,11 +1,12 @@
 /* line.h - a peer's way to the broker: one connection after the other, as net/link.h has it, and
- * the conversation on it (net/conversation.h, the real one). */
+ * the conversation on it. */
 #ifndef LADLE_SIM_LINE_H
 #define LADLE_SIM_LINE_H
 
 #include "network.h"
 
-#include "../../net/conversation.h"
+#include "../../net/redial.h"
+#include "conversation.h"
 
 struct line {
     struct actor *actor;

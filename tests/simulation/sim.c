@@ -33,14 +33,15 @@ struct event {
 void
 sim_fail(const struct sim *s, const char *format, ...)
 {
+    char text[1024];
     va_list list;
 
     fflush(stdout);
-    fprintf(stderr, "seed %" PRIu64 ", at %" PRId64 " us: ", s->seed, s->now);
     va_start(list, format);
-    vfprintf(stderr, format, list);
+    vsnprintf(text, sizeof(text), format, list);
     va_end(list);
-    fputc('\n', stderr);
+    /* At once: other seeds may fail at the same time. */
+    dprintf(2, "seed %" PRIu64 ", at %" PRId64 " us: %s\n", s->seed, s->now, text);
     abort();
 }
 
@@ -248,6 +249,7 @@ begin(struct sim *s)
     s->calm = s->now + random_between(&s->random, 0, 20000000);
     s->delay_most = (unsigned)random_between(&s->random, 20, 3000);
     s->narrow = s->seed % 4 == 0;
+    s->restarts = s->seed % 8 == 5;
     s->history = history_new(s);
     s->chaos = chaos_new(s);
     populate(s);

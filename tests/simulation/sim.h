@@ -56,7 +56,8 @@ struct sim {
     int64_t done;        /* since when nobody has anything to do; 0: not yet */
     unsigned delay_most; /* us */
     unsigned clients_left;
-    bool narrow; /* of the workers that can run all, each has one slot */
+    bool restarts; /* all that happens is that the broker is killed, and starts again soon */
+    bool narrow;   /* of the workers that can run all, each has one slot */
 
     struct broker *broker;
     struct actor *workers[SIM_MOST], *clients[SIM_MOST];

@@ -39,7 +39,7 @@ struct worker {
     uint32_t slots;
     uint64_t window;
     const char *machine, *labels;
-    uint8_t session; /* of this life */
+    uint8_t session[16]; /* of this life */
     unsigned tasks_per_executor;
 
     struct line line;
@@ -53,6 +53,7 @@ struct worker {
     uint64_t instance; /* of the last broker */
     int64_t keep_us;   /* how long work is kept without one */
     int64_t drop_at;
+    int64_t mute; /* until then it says nothing but BEAT */
     int64_t turn_at;
 };
 
@@ -341,10 +342,10 @@ start(struct worker *w)
     w->runner = runner_new(&config);
     assert(w->runner != NULL && runner_executors(w->runner) <= EXECUTORS);
     w->draining = false;
-    w->session++;
+    random_bytes(&w->actor.sim->random, w->session, sizeof(w->session));
     w->instance = 0;
     w->drop_at = INT64_MAX;
-    w->actor.asleep = 0;
+    w->actor.asleep = w->mute = 0;
     line_init(&w->line, &w->actor);
     w->turn_at = INT64_MAX;
     sim_plan(&w->actor, &w->turn_at, w->actor.sim->now, WAKE_TURN);
@@ -400,6 +401,18 @@ worker_drain(struct actor *a)
     plan_turn(w);
 }
 
+void
+worker_mute(struct actor *a, int64_t until)
+{
+    struct worker *w = of(a);
+
+    if (w->runner == NULL || until <= w->mute)
+        return;
+    sim_trace(a->sim, "%s is mute until %" PRId64, a->name, until);
+    w->mute = until;
+    plan_turn(w);
+}
+
 static bool
 may_exit(const struct worker *w)
 {
@@ -425,9 +438,7 @@ say_hello(struct worker *w)
                                   .labels = w->labels,
                                   .instance = w->instance}};
 
-    m.hello.session[0] = (uint8_t)(1 + w->number);
-    m.hello.session[1] = w->session;
-    m.hello.session[2] = 1;
+    memcpy(m.hello.session, w->session, sizeof(w->session));
     line_say(&w->line, &m);
 }
 
@@ -467,7 +478,7 @@ send_out(struct worker *w)
 {
     struct message m;
 
-    while (w->line.talk.welcome && runner_output(w->runner, &m)) {
+    while (w->line.talk.welcome && w->actor.sim->now >= w->mute && runner_output(w->runner, &m)) {
         ledger_up(w->ledger, &m);
         line_say(&w->line, &m);
     }
@@ -513,6 +524,8 @@ turn(struct worker *w)
         at = line_deadline(&w->line);
     if (fetch_deadline(w) < at)
         at = fetch_deadline(w);
+    if (s->now < w->mute && w->mute < at)
+        at = w->mute;
     sim_plan(&w->actor, &w->turn_at, at > s->now ? at : s->now + 1, WAKE_TURN);
 }
 
@@ -658,6 +671,8 @@ describe(struct worker *w)
     w->machine = w->able ? machines[w->number % 2] : machines[random_below(r, 4) == 0];
     w->labels = w->able ? "gpu=1,zone=a,zone=b,big" : labels[random_below(r, 5)];
     w->keep_us = random_chance(r, 20) ? 0 : random_between(r, 0, 60000000);
+    if (w->actor.sim->restarts)
+        w->keep_us = 60000000;
     w->tasks_per_executor = random_chance(r, 10) ? 1 + (unsigned)random_below(r, 100) : 0;
 }
 

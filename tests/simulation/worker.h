@@ -15,6 +15,7 @@ enum program_fate worker_program(const struct actor *a, const char *digest);
 
 void worker_kill(struct actor *a); /* with its executors; started again later */
 void worker_drain(struct actor *a);
+void worker_mute(struct actor *a, int64_t until);    /* it says nothing but BEAT */
 struct actor *worker_some_executor(struct actor *a); /* NULL: it has none */
 struct connection *worker_connection(struct actor *a);
 bool worker_is_able(const struct actor *a);

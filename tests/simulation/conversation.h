@@ -3,13 +3,10 @@
  * Pure: the owner has the connection, and tells what happens to it and when. Times are
  * microseconds.
  */
-#ifndef LADLE_CONVERSATION_H
-#define LADLE_CONVERSATION_H
+#ifndef LADLE_SIM_CONVERSATION_H
+#define LADLE_SIM_CONVERSATION_H
 
-#include "../proto/message.h"
-
-/* ---- one connection ---------------------------------------------------------------------------
- */
+#include "../../proto/message.h"
 
 struct conversation {
     bool up;       /* HELLO was said */
@@ -29,17 +26,5 @@ enum conversation_due { CONVERSATION_GOES_ON, CONVERSATION_BEAT, CONVERSATION_DE
  * in *why; the connection is to be given up. */
 enum conversation_due conversation_tick(struct conversation *c, int64_t now, const char **why);
 int64_t conversation_deadline(const struct conversation *c); /* of the next tick */
-
-/* ---- one after the other ----------------------------------------------------------------------
- */
-
-struct redial {
-    int64_t interval; /* before the next attempt, at least; at most twice that */
-    uint32_t random;
-};
-
-void redial_init(struct redial *d, uint32_t random);
-/* A connection that lasted so long has ended, or, with 0, did not come about: when to try again. */
-int64_t redial_at(struct redial *d, int64_t lasted, int64_t now);
 
 #endif

@@ -1,13 +1,11 @@
 #include "conversation.h"
 
-#include "../base/clock.h"
-#include "../proto/limits.h"
+#include "../../base/clock.h"
+#include "../../proto/limits.h"
 
 enum {
-    HELLO_US = 5000000,      /* a broker that does not answer HELLO by then is tried again */
-    AGAIN_LEAST = 50 * 1000, /* first interval between two attempts; up to twice that */
+    HELLO_US = 5000000,       /* a broker that does not answer HELLO by then is tried again */
     AGAIN_MOST = 1500 * 1000, /* a broker that is back is found within three seconds */
-    STEADY = 5 * 1000 * 1000, /* a connection that lasted so long starts the intervals over */
 };
 
 void
@@ -72,27 +70,4 @@ conversation_deadline(const struct conversation *c)
     if (!c->up)
         return CLOCK_NEVER;
     return c->welcome && c->beat < at ? c->beat : at;
-}
-
-void
-redial_init(struct redial *d, uint32_t random)
-{
-    d->interval = AGAIN_LEAST;
-    d->random = random;
-}
-
-/* Between the interval and twice that: many peers must not come back in step. */
-int64_t
-redial_at(struct redial *d, int64_t lasted, int64_t now)
-{
-    int64_t at;
-
-    if (lasted >= STEADY)
-        d->interval = AGAIN_LEAST;
-    d->random = d->random * 1664525 + 1013904223;
-    at = now + d->interval + (int64_t)((uint64_t)d->interval * (d->random >> 16) >> 16);
-    d->interval += d->interval / 2;
-    if (d->interval > AGAIN_MOST)
-        d->interval = AGAIN_MOST;
-    return at;
 }
