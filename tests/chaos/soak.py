@@ -208,6 +208,13 @@ class Soak:
         """On a slow machine all takes longer, but it goes on."""
         return self.grid.status().get("tasks_done")
 
+    def save(self):
+        """Each sample, for who wants to see the curve."""
+        with open(os.path.join(self.directory, "samples.csv"), "w", encoding="utf-8") as file:
+            for series in self.series.values():
+                for when, value in series.points:
+                    print(f"{series.name},{series.unit},{when:.1f},{value:.0f}", file=file)
+
     def run(self):
         try:
             self.run_load()
@@ -228,7 +235,8 @@ class Soak:
             print("!", complaint)
         growing = [series for series in self.series.values() if series.grows()]
         if self.complaints or growing:
-            print(f"logs: {self.directory}")
+            self.save()
+            print(f"logs and samples: {self.directory}")
             return 1
         shutil.rmtree(self.directory)
         return 0
