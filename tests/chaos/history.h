@@ -1,4 +1,5 @@
-/* history.h - what the client did and saw, a line each, for checker.py.
+/* history.h - what the client did and saw, a line each, for checker.py; before each the
+ * time of day.
  *
  *   invoke ID KIND AMOUNT VALUE WAY     before the task is submitted
  *   ok ID VALUE ATTEMPTS                its result; ATTEMPTS is 0 where nobody tells

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The finalizer of splitmix64. */
@@ -91,11 +92,17 @@ void
 append_line(int fd, const char *format, ...)
 {
     char line[1024];
+    struct timespec now;
+    struct tm tm;
     va_list args;
     int n;
 
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &tm);
+    n = (int)strftime(line, sizeof(line), "%T", &tm);
+    n += snprintf(line + n, sizeof(line) - (size_t)n, ".%03ld ", now.tv_nsec / 1000000);
     va_start(args, format);
-    n = vsnprintf(line, sizeof(line) - 1, format, args);
+    n += vsnprintf(line + n, sizeof(line) - 1 - (size_t)n, format, args);
     va_end(args);
     if (n >= (int)sizeof(line) - 1)
         n = (int)sizeof(line) - 2;

@@ -46,7 +46,8 @@ struct order order_child(const struct order *parent, uint32_t nth);
 uint64_t order_value(const struct order *o);
 uint64_t constant_sum(const uint64_t *words, size_t count);
 
-/* A line that is appended to a file that several processes write to. */
+/* A line that is appended to a file that several processes write to, behind the time of day, as
+ * the logs of the daemons have it. */
 void append_line(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Where tasks note that they ran; before futures_new(). */

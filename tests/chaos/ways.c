@@ -21,11 +21,10 @@ seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Until it is time for the task after `done` of them. */
-static void
-keep_pace(const struct way *w, uint64_t done)
+void
+sleep_until(double then)
 {
-    double left = w->began + w->seconds * (double)done / (double)w->count - seconds_now();
+    double left = then - seconds_now();
     struct timespec t;
 
     if (left <= 0)
@@ -33,6 +32,13 @@ keep_pace(const struct way *w, uint64_t done)
     t.tv_sec = (time_t)left;
     t.tv_nsec = (long)((left - (double)t.tv_sec) * 1e9);
     nanosleep(&t, NULL);
+}
+
+/* Until it is time for the task after `done` of them. */
+static void
+keep_pace(const struct way *w, uint64_t done)
+{
+    sleep_until(w->began + w->seconds * (double)done / (double)w->count);
 }
 
 /* The next orders of a way: how many, at most `most`. */
@@ -261,6 +267,31 @@ way_callback(struct way *w)
     sem_destroy(&calls);
 }
 
+/* Those of an odd value are cancelled, at once or when some have ended. */
+static void
+way_cancel(struct way *w)
+{
+    struct order orders[BATCH];
+    future_t *list[BATCH];
+    size_t count;
+    uint64_t n;
+
+    for (uint64_t done = 0; done < w->count; done += n) {
+        n = take_orders(w, done, orders, 64);
+        count = submit_orders(w, orders, list, n);
+        for (size_t i = 0; i < count; i++) {
+            if (i % 8 == 0)
+                (void)future_wait(list[count - 1 - i], 50);
+            if (orders[i].value % 2 == 1)
+                (void)future_cancel(list[i]);
+        }
+        for (size_t i = 0; i < count; i++) {
+            note_future(&orders[i], list[i]);
+            future_destroy(&list[i]);
+        }
+    }
+}
+
 static void
 call(struct way *w, const struct order *o, const task_options_t *options)
 {
@@ -364,11 +395,12 @@ way_nested(struct way *w)
 }
 
 const struct way ways[WAYS] = {
-    {.name = "map", .run = way_map, .share = 300},
+    {.name = "map", .run = way_map, .share = 280},
     {.name = "completed", .run = way_completed, .share = 200},
     {.name = "imap", .run = way_imap, .share = 200},
     {.name = "next", .run = way_next, .share = 130},
     {.name = "callback", .run = way_callback, .share = 50},
+    {.name = "cancel", .run = way_cancel, .share = 20},
     {.name = "doomed", .run = way_doomed, .share = 5},
     {.name = "reduce", .run = way_reduce, .share = 100},
     {.name = "nested", .run = way_nested, .share = 15},

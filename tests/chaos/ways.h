@@ -18,9 +18,10 @@ struct way {
     pthread_t thread;
 };
 
-#define WAYS 8
+#define WAYS 9
 extern const struct way ways[WAYS];
 
 double seconds_now(void);
+void sleep_until(double then); /* as seconds_now() will say */
 
 #endif
