@@ -144,7 +144,7 @@ class Checker:
         if order.way == "cancel" and order.value % 2 == 1 and status == "CANCELLED":
             return True
         if order.kind == FAIL:
-            return status == "FAILED" and words.endswith(f"task {order.id} was told to fail")
+            return status == "FAILED" and f": task {order.id} was told to fail" in words
         if order.kind == POISON:
             return status == "CRASHED" and (DEATHS[order.value % 3] in words or KILLED in words)
         if order.kind == ONCE:

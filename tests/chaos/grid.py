@@ -28,7 +28,8 @@ class Grid:
         self.temporary = os.path.join(directory, "tmp")
         os.makedirs(self.temporary)
         self.environment = {**os.environ, MARK: self.mark, "TMPDIR": self.temporary,
-                            "XDG_CACHE_HOME": self.temporary}
+                            "XDG_CACHE_HOME": self.temporary,
+                            "XDG_STATE_HOME": os.path.join(directory, "state")}
         self.environment.pop("LADLE_BROKER", None)
         self.port = free_port()
         self.endpoint = f"tcp://127.0.0.1:{self.port}"
