@@ -31,6 +31,12 @@ FLOORS = {"KiB": 1024, "fds": 3, "threads": 2}  # ... nor is so much of it
 CHECKED = 300000  # tasks of the client that stays, whose history is read in the end; else noted not
 
 
+# What is freed goes back at once: else each thread's heap grows, in steps and for an hour, to the
+# largest result that it ever had, and hides what really grows.
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536",
+          "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
 def directory_size(path):
     """KiB of the files below it."""
     total = 0
@@ -82,6 +88,7 @@ class Soak:
         self.seconds = options.minutes * 60
         self.directory = tempfile.mkdtemp(prefix="ladle-soak-")
         self.grid = Grid(options.build + "/bin", self.directory, 4)
+        self.grid.environment.update(MALLOC)
         self.series = {}
         self.visitors = {}  # number: process
         self.numbers = itertools.count(1)
