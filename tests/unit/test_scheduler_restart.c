@@ -520,6 +520,44 @@ the_lease_of_another_worker_is_not_to_be_had(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, grid_teardown)
 
+/* ---- many at once -----------------------------------------------------------------------------
+ */
+
+static void
+a_thousand_workers_come_back_and_nothing_runs_twice(void **state)
+{
+    enum { WORKERS = 1000, FIRST = 10 };
+    struct grid *g = *state;
+    struct message m = {.type = MESSAGE_HELLO,
+                        .hello = {.role = ROLE_WORKER,
+                                  .protocol = LADLE_PROTOCOL,
+                                  .name = "w",
+                                  .host = "there",
+                                  .slots = 1,
+                                  .machine = "x86_64",
+                                  .labels = "",
+                                  .instance = 6}};
+    int delivered = 0;
+
+    client_tells(g, 1, 0, WORKERS, true);
+    grid_forget(g);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        m.hello.session[0] = (uint8_t)i;
+        m.hello.session[1] = (uint8_t)(i >> 8);
+        m.hello.session[2] = 2;
+        assert_int_equal(grid_say(g, FIRST + i, &m), 0);
+        held(g, FIRST + i, 1000 + i, 1, 1, i, 1);
+        if (strstr(grid_tape(g), "slice") != NULL)
+            fail_msg("task handed out at worker %u", i);
+    }
+    scheduler_check(g->scheduler);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        results(g, FIRST + i, 1000 + i, i, 1, 1);
+        delivered += strstr(grid_tape(g), "1: results") != NULL;
+    }
+    assert_int_equal(delivered, WORKERS);
+}
+
 int
 main(void)
 {
@@ -544,6 +582,7 @@ main(void)
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
+        TEST(a_thousand_workers_come_back_and_nothing_runs_twice),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
