@@ -1,7 +1,7 @@
 /* Rows about many peers at once. */
+#include "../system/raw.h"
 #include "../system/talker.h"
 #include "faults.h"
-#include "raw.h"
 #include "storm.h"
 
 #include <signal.h>

@@ -1,10 +1,10 @@
 /* Rows about peers that are slow, or out of their mind. */
 #include "../../proto/limits.h"
 #include "../../proto/wire.h"
+#include "../system/raw.h"
 #include "../system/talker.h"
 #include "../unit/samples.h"
 #include "faults.h"
-#include "raw.h"
 
 #include <signal.h>
 #include <sodium.h>

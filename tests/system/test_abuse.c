@@ -1,9 +1,9 @@
 /* What bad peers cost the broker: their connection, and nobody else anything. */
 #include "../../proto/limits.h"
 #include "harness.h"
+#include "raw.h"
 #include "talker.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,19 +26,6 @@ assert_serves(void)
 
     talker_join(t, ROLE_CLIENT, "client", 0);
     talker_free(t);
-}
-
-static int
-raw_connection(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {.tv_sec = SOON / 1000};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    a.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    return fd;
 }
 
 static int
@@ -66,7 +53,7 @@ garbage_on_the_port_harms_nobody(void **state)
     (void)state;
     talker_join(bystander, ROLE_CLIENT, "bystander", 0);
     for (int round = 0; round < 20; round++) {
-        int fd = raw_connection();
+        int fd = raw_connect(endpoint);
         unsigned char noise[4096];
 
         for (size_t i = 0; i < sizeof(noise); i++)
@@ -99,7 +86,7 @@ silent_connections_are_dropped(void **state)
 
     (void)state;
     for (int i = 0; i < SILENT; i++)
-        fds[i] = raw_connection();
+        fds[i] = raw_connect(endpoint);
     assert_serves();
     await(descriptors(p) <= before, SOON); /* although we hold on to ours */
     for (int i = 0; i < SILENT; i++)

@@ -311,7 +311,7 @@ row_09_task_prints_a_gigabyte(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(each_signal_tells_where_the_task_was),
@@ -331,5 +331,7 @@ main(void)
         TEST(row_09_task_prints_a_gigabyte),
     };
 
+    if (argc > 1) /* a pattern: only these */
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,15 +139,21 @@ task_that_takes_its_workers_with_it_is_lost(void **state)
 }
 
 static void
+only_the_client_beats(struct grid *g, int seconds)
+{
+    for (int i = 0; i < seconds; i++) {
+        grid_pass(g, 1000000);
+        grid_beat(g, 1);
+    }
+}
+
+static void
 silent_worker_is_lost(void **state)
 {
     struct spec spec = grid_spec();
     struct grid *g = busy(state, &spec, 1);
 
-    for (int i = 0; i < 5; i++) {
-        grid_pass(g, 1000000);
-        grid_beat(g, 1);
-    }
+    only_the_client_beats(g, 5);
     grid_forget(g);
     grid_pass(g, 1000000);
     grid_expect(g, "2: bye: silent for 6 s\n"
@@ -162,10 +168,7 @@ bytes_of_a_slow_worker_are_a_sign_of_life(void **state)
     struct spec spec = grid_spec();
     struct grid *g = busy(state, &spec, 1);
 
-    for (int i = 0; i < 5; i++) {
-        grid_pass(g, 1000000);
-        grid_beat(g, 1);
-    }
+    only_the_client_beats(g, 5);
     grid_forget(g);
     assert_int_equal(scheduler_silent(g->scheduler, 0, g->now), 0);
     assert_int_equal(scheduler_silent(g->scheduler, 0, g->now + 1000000), 2);
@@ -175,10 +178,7 @@ bytes_of_a_slow_worker_are_a_sign_of_life(void **state)
     scheduler_heard(g->scheduler, 2, g->now - 2000000); /* older news are none */
     scheduler_heard(g->scheduler, 3, g->now);
     scheduler_check(g->scheduler);
-    for (int i = 0; i < 5; i++) {
-        grid_pass(g, 1000000);
-        grid_beat(g, 1);
-    }
+    only_the_client_beats(g, 5);
     grid_expect(g, "");
     grid_pass(g, 500000);
     grid_expect(g, "2: bye: silent for 6 s\n"

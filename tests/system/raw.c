@@ -1,6 +1,6 @@
 #include "raw.h"
 
-#include "../system/harness.h"
+#include "harness.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
