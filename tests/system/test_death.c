@@ -1,11 +1,9 @@
 /* What a user is told of a task that died: which, where, how, where it was, what it said last. */
 #include "harness.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED "AddressSanitizer"
@@ -212,104 +210,6 @@ report_of_a_sanitizer_is_told(void **state)
 }
 #endif
 
-/* ---- rows of the fault matrix ----------------------------------------------------------------
- */
-
-static char endpoint[256], variable[300];
-
-static struct process *
-client(const char *const *argv)
-{
-    snprintf(variable, sizeof(variable), "LADLE_BROKER=%s", endpoint);
-    return process_start(argv, (const char *const[]){variable, NULL});
-}
-
-/* A task segfaults: only that task is CRASHED, with signal and frames; other slots of its worker do
- * not notice; it is tried again up to its limit, each time within a second. */
-static void
-row_04_task_segfaults(void **state)
-{
-    struct process *others, *crash;
-    int64_t since;
-
-    (void)state;
-    broker_start("tcp://127.0.0.1:0", endpoint);
-    worker_start(endpoint, "one", 3);
-    mkdir(harness_path("traces"), 0700);
-    others = client((const char *const[]){harness_binary("tasks"), harness_path("traces"), "map",
-                                          "2", "4000", NULL});
-    await(directory_entries(harness_path("traces")) == 2, SOON); /* both run */
-    since = harness_now();
-    crash = client((const char *const[]){harness_binary("dying"), "segv", "retries=2", NULL});
-    assert_int_equal(process_await(crash, 4 * SOON), 0);
-#ifndef SANITIZED
-    assert_true(harness_now() - since <
-                3 * 1000 + 1000); /* three attempts, and the client's start */
-#else
-    (void)since;
-#endif
-#ifndef SANITIZED
-    assert_says(process_output(crash), "die on worker one, attempt 3: killed by signal 11 (");
-    assert_says(process_output(crash), "where it was:\n");
-    assert_says(process_output(crash), " die at ");
-#else
-    assert_says(process_output(crash), "die on worker one, attempt 3: ");
-    assert_says(process_output(crash), SANITIZED);
-#endif
-    assert_false(process_ended(others));
-    assert_int_equal(process_await(others, 4 * SOON), 0);
-    assert_true(starts_with(process_output(others), "right 2"));
-    assert_int_equal(directory_entries(harness_path("traces")), 2); /* each ran once */
-    assert_int_equal(status_number(endpoint, "workers_lost"), 0);
-    assert_int_equal(status_worker(endpoint, "one", "slots"), 3);
-}
-
-/* In KiB. */
-static long
-resident(pid_t pid)
-{
-    char path[64], *text, *at;
-    size_t size;
-    long kib;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    assert_non_null(text = file_read(path, &size));
-    assert_non_null(at = strstr(text, "VmHWM:"));
-    kib = strtol(at + 6, NULL, 10);
-    free(text);
-    return kib;
-}
-
-/* A task prints 1 GB: the client sees some of it, and how much was left out; the task ends well,
- * and memory stays flat. */
-static void
-row_09_task_prints_a_gigabyte(void **state)
-{
-    struct process *broker = broker_start("tcp://127.0.0.1:0", endpoint);
-    struct process *worker = worker_start(endpoint, "one", 1), *p;
-    long before, worker_before;
-    static const char marker[] = "[ladle: ";
-    unsigned long long dropped = 0;
-    const char *text;
-
-    (void)state;
-    p = client((const char *const[]){harness_binary("dying"), "1", "function=print", NULL});
-    assert_int_equal(process_await(p, 4 * SOON), 0);
-    before = resident(broker->pid);
-    worker_before = resident(worker->pid);
-    p = client((const char *const[]){harness_binary("dying"), "1000", "function=print", NULL});
-    assert_int_equal(process_await(p, 12 * SOON), 0);
-    text = process_output(p);
-    assert_in_range(strlen(text), 256 << 10, 16 << 20);
-    assert_says(text, "\nDONE\n");
-    for (; (text = strstr(text, marker)) != NULL; text += strlen(marker))
-        dropped += strtoull(text + strlen(marker), NULL, 10);
-    /* All of it is told of, or there. */
-    assert_in_range(dropped + strlen(process_output(p)), 950ull << 20, 1001ull << 20);
-    assert_true(resident(broker->pid) - before < 8 << 10);
-    assert_true(resident(worker->pid) - worker_before < 8 << 10);
-}
-
 int
 main(int argc, char **argv)
 {
@@ -327,8 +227,6 @@ main(int argc, char **argv)
 #ifdef SANITIZED
         TEST(report_of_a_sanitizer_is_told),
 #endif
-        TEST(row_04_task_segfaults),
-        TEST(row_09_task_prints_a_gigabyte),
     };
 
     if (argc > 1) /* a pattern: only these */
