@@ -27,7 +27,9 @@ static struct {
     futures_t *session;
     struct replay *replay;
     struct spec *spec; /* with the paths of its constants */
-    const char *output;
+    struct constants *constants;
+    struct blob *result;
+    char *path, *output;
 } again;
 
 bool
@@ -36,6 +38,14 @@ rerun_wanted(void)
     const char *path = getenv(FILE_VARIABLE);
 
     return path != NULL && *path != '\0';
+}
+
+/* The program is in its middle: what it does at its end, and what looks for leaks there, has no
+ * business yet. */
+static void __attribute__((noreturn)) leave(int status)
+{
+    fflush(NULL);
+    _exit(status);
 }
 
 static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *format, ...)
@@ -48,7 +58,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) give_up(const char *
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
-    exit(1);
+    leave(1);
 }
 
 /* Executors map files: here these are in memory. */
@@ -95,9 +105,8 @@ run(void)
                             .attempt = replay->attempt,
                             .priority = spec->priority,
                             .worker = replay->worker,
-                            .constants = constants_open(again.spec),
+                            .constants = again.constants,
                             .session = again.session};
-    struct blob *result = NULL;
     enum outcome outcome;
     char words[LIMIT_TEXT];
 
@@ -105,35 +114,34 @@ run(void)
         registry_unknown(spec->function, words, sizeof(words));
         give_up("%s", words);
     }
-    outcome = task_run(&task, &result);
+    outcome = task_run(&task, &again.result);
     if (outcome != OUTCOME_DONE)
         give_up("%s ended %s: %.*s", spec->function, outcome_name(outcome),
-                result == NULL ? 0 : (int)result->size,
-                result == NULL ? "" : (const char *)result->bytes);
+                again.result == NULL ? 0 : (int)again.result->size,
+                again.result == NULL ? "" : (const char *)again.result->bytes);
     fflush(stdout);
     if (again.output != NULL)
-        write_output(result);
+        write_output(again.result);
     fprintf(stderr, "ladle replay: %s is DONE, with a result of %zu bytes\n", spec->function,
-            result == NULL ? (size_t)0 : result->size);
-    exit(0);
+            again.result == NULL ? (size_t)0 : again.result->size);
+    leave(0);
 }
 
 void
 rerun(futures_t *s, const futures_config_t *config)
 {
-    const char *path = strdup(getenv(FILE_VARIABLE)), *why = "";
+    const char *why = "", *output = getenv(OUTPUT_VARIABLE);
     futures_config_t serial = *config;
 
-    again.output = getenv(OUTPUT_VARIABLE);
-    if (again.output != NULL)
-        again.output = strdup(again.output);
+    again.path = strdup(getenv(FILE_VARIABLE));
+    again.output = output == NULL ? NULL : strdup(output);
     /* Programs that the task starts are programs of their own. */
     unsetenv(FILE_VARIABLE);
     unsetenv(OUTPUT_VARIABLE);
-    if (path == NULL || s == NULL)
+    if (again.path == NULL || s == NULL)
         give_up("out of memory");
-    if ((again.replay = replay_read(path, true, &why)) == NULL)
-        give_up("%s cannot be read: %s", path, why);
+    if ((again.replay = replay_read(again.path, true, &why)) == NULL)
+        give_up("%s cannot be read: %s", again.path, why);
     serial.endpoint = "serial";
     serial.program = NULL;
     again.session = s;
@@ -143,6 +151,7 @@ rerun(futures_t *s, const futures_config_t *config)
     stacks_open(s->config.stack_size, run);
     if (again.spec == NULL || stacks_reserve() != 0)
         give_up("out of memory");
+    again.constants = constants_open(again.spec);
     stacks_switch_to_new();
     abort(); /* nobody enters this stack again */
 }
