@@ -174,6 +174,8 @@ aside_release(struct scheduler *s, uint64_t holder)
             continue;
         TAILQ_REMOVE(&s->aside, r, of_aside);
         r->until = s->now;
+        blob_unref(r->why); /* it did not get there, or was given back: nothing began */
+        r->why = NULL;
         TAILQ_INSERT_HEAD(&s->aside, r, of_aside);
     }
     aside_tick(s);

@@ -27,7 +27,7 @@ void aside_put(struct scheduler *s, struct range *r, int64_t until, struct blob 
 void aside_take(struct scheduler *s, struct range *r);
 /* Live tasks [from, to) of the chunk that are aside, and are not any more. */
 uint32_t aside_lose(struct job *j, const struct chunk *c, uint32_t from, uint32_t to);
-/* The worker with this session has told all that it has: what else it had is lost. */
+/* The worker with this session has told all that it has: what else was its did not begin there. */
 void aside_release(struct scheduler *s, uint64_t holder);
 void aside_free(struct scheduler *s, struct job *j); /* all of the job */
 

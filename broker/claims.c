@@ -290,6 +290,10 @@ settle(struct scheduler *s, struct claim *x, struct job *j)
         for (uint32_t i = 0; i < m->nruns; i += 2)
             adopt_run(s, &a, m->first + m->runs[i], m->first + m->runs[i] + m->runs[i + 1]);
     }
+    if (!a.wanted && m->cpus == 0 && !m->parked) { /* results that nobody needs any more */
+        for (uint32_t i = 1; i < m->nruns; i += 2)
+            s->late += m->runs[i];
+    }
     s->adopted += a.leases > 0;
     say_adopted(s, x->worker, m->lease, a.wanted);
 }

@@ -139,7 +139,31 @@ settle(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to,
     job_tasks_ended(s, a->chunk, a->base + from, a->base + to);
 }
 
-enum verdict { SETTLED, AGAIN, LATE };
+static uint32_t
+give_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
+{
+    struct range as = *l->range;
+    uint32_t begin, end, count = 0;
+
+    while (from < to && lease_next(l, from, to, &begin, &end)) {
+        as.offset = begin;
+        as.count = end - begin;
+        as.at = lease_at(l, begin);
+        if (lease_release(s, l, begin, end)) {
+            if (!job_requeue(s, l->chunk, &as)) {
+                l->chunk->job->ready += end - begin;
+                end_tasks(s, l->chunk, begin, end,
+                          &(struct ending){.outcome = OUTCOME_LOST,
+                                           .text = "the broker was out of memory"});
+            }
+            count += end - begin;
+        }
+        from = end;
+    }
+    return count;
+}
+
+enum verdict { SETTLED, AGAIN, BACK, LATE };
 
 /* Does this outcome end the task? */
 static enum verdict
@@ -154,6 +178,9 @@ judge(const struct arrival *a, uint32_t item)
      * do. */
     if (a->lease == NULL)
         return o == OUTCOME_DONE || (o == OUTCOME_FAILED && !retry) ? SETTLED : LATE;
+    /* It was, of a client that is back; whoever cancels is answered at once. */
+    if (o == OUTCOME_CANCELLED && a->lease->adopted)
+        return BACK;
     if (retry && a->lease->range->attempt - a->lease->range->losses <= j->spec->retries)
         return AGAIN;
     return SETTLED;
@@ -207,6 +234,8 @@ take_run(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t t
         length = columns_length(c, from, end - from);
         if (v == LATE)
             s->late += end - from;
+        else if (v == BACK)
+            (void)give_back(s, a->lease, a->base + from, a->base + end);
         else if (v == SETTLED || !again(s, a, from))
             settle(s, a, from, end, at);
         at += length;
@@ -381,30 +410,6 @@ results(struct scheduler *s, struct worker *w, const struct message_results *m)
 
 /* ---- given back ---------------------------------------------------------------------------------
  */
-
-static uint32_t
-give_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
-{
-    struct range as = *l->range;
-    uint32_t begin, end, count = 0;
-
-    while (from < to && lease_next(l, from, to, &begin, &end)) {
-        as.offset = begin;
-        as.count = end - begin;
-        as.at = lease_at(l, begin);
-        if (lease_release(s, l, begin, end)) {
-            if (!job_requeue(s, l->chunk, &as)) {
-                l->chunk->job->ready += end - begin;
-                end_tasks(s, l->chunk, begin, end,
-                          &(struct ending){.outcome = OUTCOME_LOST,
-                                           .text = "the broker was out of memory"});
-            }
-            count += end - begin;
-        }
-        from = end;
-    }
-    return count;
-}
 
 /* Tasks [first, last) of an adopted lease and its siblings. */
 static uint32_t

@@ -318,5 +318,5 @@ nest_gone(struct nest *n)
 {
     core_gone(n->exporter);
     n->credit = 0;
-    return n->exporter->unended > 0;
+    return n->exporter->unended > 0 || n->open > 0;
 }

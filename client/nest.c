@@ -43,6 +43,7 @@ nest_open(struct nest *n, struct nest_session *s, struct core *core, const struc
                                     .workers = 1,
                                     .slots = n->slots > 0 ? n->slots : 1}};
 
+    n->open++;
     *s = (struct nest_session){.core = core, .root = root, .apart = apart, .age = ++n->ages};
     TAILQ_INIT(&s->pieces);
     TAILQ_INIT(&s->jobs);
@@ -106,7 +107,8 @@ nest_close(struct nest *n, struct nest_session *s)
     struct nest_piece *p;
     struct nest_job *j;
 
-    assert(TAILQ_EMPTY(&s->running));
+    assert(TAILQ_EMPTY(&s->running) && n->open > 0);
+    n->open--;
     if (n->batch.session == s) {
         nest_unref_job(n->batch.job);
         n->batch.session = NULL;

@@ -117,6 +117,7 @@ struct nest {
     uint32_t slots;  /* of the grid; 0: not known yet */
     uint64_t credit; /* tasks that idle slots could take */
     uint64_t ages;
+    unsigned open;                     /* sessions */
     uint64_t queued;                   /* tasks, of all sessions */
     struct nest_session_list sessions; /* that have pieces; oldest first */
     struct nest_session_list news;
@@ -156,7 +157,7 @@ void nest_tell_running(struct nest *n, struct nest_session *s);
 int nest_input(struct nest *n, const struct message *m, int64_t now);
 /* The next one to the broker; borrowed until the next call. */
 bool nest_output(struct nest *n, struct message *m, int64_t now);
-/* The conversation is over. True if it is to begin anew, since there is work out. */
+/* The conversation is over. True if it is to begin anew, since there is work out, or may be. */
 bool nest_gone(struct nest *n);
 
 /* A session whose core has news; NULL: no more. */

@@ -164,6 +164,8 @@ hold(struct ledger *l, const struct message_slice *m)
                        .count = m->columns.count,
                        .left = m->columns.count,
                        .attempt = m->attempt,
+                       /* It may be over already, by the attempt before. */
+                       .waited = m->attempt > 1,
                        .costs = calloc(m->columns.count, sizeof(uint32_t)),
                        .over = calloc(m->columns.count, sizeof(bool))};
     assert(h->costs != NULL && h->over != NULL);

@@ -587,7 +587,7 @@ what_is_out_is_told_to_the_next_broker(void **state)
     uint64_t job;
 
     welcome(f, 4);
-    assert_false(nest_gone(&f->nest));
+    assert_true(nest_gone(&f->nest)); /* a session may have more for it */
     welcome(f, 4);
     j = map(f, 0, 10, &plain);
     expect(f, MESSAGE_TOLD);
@@ -602,7 +602,7 @@ what_is_out_is_told_to_the_next_broker(void **state)
     expect(f, MESSAGE_JOB_END);
     answer(f, job, 4, 5);
     assert_int_equal(j->ended, 9);
-    assert_false(nest_gone(&f->nest));
+    assert_true(nest_gone(&f->nest)); /* a session may have more for it */
 }
 
 static void

@@ -199,7 +199,7 @@ one_that_ran_is_waited_for_longer_and_not_blamed(void **state)
         grid_forget(g);
     }
     grid_results(g, 3, 102, number(g), 0, 1, 10, "2");
-    expect(g, "1: results 0 job=1 0+1 attempt=1 outcomes=2\n");
+    expect(g, "1: results 0 job=1 0+1 attempt=4 outcomes=2\n");
 }
 
 static void
@@ -415,7 +415,7 @@ what_it_does_not_bring_is_run_at_once(void **state)
     grid_told(g, 3);
     expect(g, "2: bye: your session said hello on another connection\n"
               "3: welcome w workers=1 slots=1\n"
-              "3: job N square\n3: slice 101 job=N 0+1 attempt=2\n");
+              "3: job N square\n3: slice 101 job=N 0+1 attempt=1\n");
 }
 
 /* Nobody else could run it meanwhile: it is ready when its worker is back. */
