@@ -96,7 +96,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
         .job = j->id,
         .first = m->first + from,
         /* One that was adopted may have another number for it than we have. */
-        .attempt = a->lease != NULL ? a->lease->range->attempt : m->attempt,
+        .attempt = a->lease != NULL && a->lease->adopted ? a->lease->range->attempt : m->attempt,
         .worker = words(a->worker->name),
         .run_us = m->columns.count == count
                       ? m->run_us

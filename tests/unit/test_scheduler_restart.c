@@ -199,7 +199,7 @@ one_that_ran_is_waited_for_longer_and_not_blamed(void **state)
         grid_forget(g);
     }
     grid_results(g, 3, 102, number(g), 0, 1, 10, "2");
-    expect(g, "1: results 0 job=1 0+1 attempt=4 outcomes=2\n");
+    expect(g, "1: results 0 job=1 0+1 attempt=1 outcomes=2\n");
 }
 
 static void
