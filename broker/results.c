@@ -401,6 +401,7 @@ results(struct scheduler *s, struct worker *w, const struct message_results *m)
         return -1;
     if (s->delivered == NULL) {
         ack(s, w->number, m->serial);
+        acks_flush(s, w); /* before the next attempt of what is tried again */
         return 0;
     }
     s->delivered->worker = w->number;
