@@ -163,7 +163,8 @@ say_held(struct runner *r, const struct run *list, size_t count)
         m.held.cpus = list[i].cpus > m.held.cpus ? list[i].cpus : m.held.cpus;
         m.held.parked = m.held.parked || list[i].parked;
     }
-    (void)reports_put(r->first, &m);
+    if (reports_put(r->first, &m) == 0)
+        reports_ask(r->out, m.held.lease);
     return i;
 }
 

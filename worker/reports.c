@@ -28,9 +28,16 @@ struct item {
 };
 TAILQ_HEAD(item_list, item);
 
+struct asked { /* a lease of which the broker has not said whether it wants it */
+    uint64_t lease;
+    UT_hash_handle hh;
+};
+
 struct reports {
     struct item_list items;
-    struct item *given; /* by the last reports_get(), unless it is kept */
+    struct asked *asked;
+    struct item_list held; /* what there is to say about these */
+    struct item *given;    /* by the last reports_get(), unless it is kept */
     bool keeps;
     struct item_list kept;
     struct item *by_serial;
@@ -47,6 +54,7 @@ reports_new(bool keeps)
     if (o == NULL)
         return NULL;
     TAILQ_INIT(&o->items);
+    TAILQ_INIT(&o->held);
     TAILQ_INIT(&o->kept);
     o->keeps = keeps;
     return o;
@@ -115,6 +123,42 @@ keep_results(struct reports *o, struct item *item, uint64_t serial)
     }
 }
 
+static void
+forget_asked(struct reports *o)
+{
+    struct asked *asked, *next;
+
+    HASH_ITER (hh, o->asked, asked, next) {
+        HASH_DEL(o->asked, asked);
+        free(asked);
+    }
+}
+
+/* The lease that a message is about; 0: none. */
+static uint64_t
+lease_of(const struct message *m)
+{
+    if (m->client != 0)
+        return 0;
+    return m->type == MESSAGE_RESULTS    ? m->results.lease
+           : m->type == MESSAGE_RETURNED ? m->returned.lease
+           : m->type == MESSAGE_PARKED   ? m->parked.lease
+                                         : 0;
+}
+
+/* A broker that does not know the lease yet would not understand. */
+static bool
+asks_about(const struct reports *o, const struct message *m)
+{
+    uint64_t lease = lease_of(m);
+    const struct asked *asked;
+
+    if (o->asked == NULL || lease == 0)
+        return false;
+    HASH_FIND(hh, o->asked, &lease, sizeof(lease), asked);
+    return asked != NULL;
+}
+
 void
 reports_clear(struct reports *o)
 {
@@ -124,8 +168,13 @@ reports_clear(struct reports *o)
         TAILQ_REMOVE(&o->items, item, next);
         free_item(item);
     }
+    while ((item = TAILQ_FIRST(&o->held)) != NULL) {
+        TAILQ_REMOVE(&o->held, item, next);
+        free_item(item);
+    }
     while ((item = TAILQ_FIRST(&o->kept)) != NULL)
         forget_kept(o, item);
+    forget_asked(o);
 }
 
 void
@@ -141,7 +190,7 @@ reports_free(struct reports *o)
 bool
 reports_empty(const struct reports *o)
 {
-    return TAILQ_EMPTY(&o->items);
+    return TAILQ_EMPTY(&o->items) && TAILQ_EMPTY(&o->held);
 }
 
 /* Give the merged one arrays of its own, with room. */
@@ -326,7 +375,10 @@ reports_put(struct reports *o, const struct message *m)
         free_item(item);
         return -1;
     }
-    TAILQ_INSERT_TAIL(&o->items, item, next);
+    if (asks_about(o, m))
+        TAILQ_INSERT_TAIL(&o->held, item, next);
+    else
+        TAILQ_INSERT_TAIL(&o->items, item, next);
     return 0;
 }
 
@@ -397,7 +449,9 @@ reports_lost(struct reports *o, bool for_next)
         item->serial = 0;
     }
     HASH_CLEAR(hh, o->by_serial);
+    forget_asked(o);
     TAILQ_CONCAT(&all, &o->items, next);
+    TAILQ_CONCAT(&all, &o->held, next);
     while ((item = TAILQ_FIRST(&all)) != NULL) {
         TAILQ_REMOVE(&all, item, next);
         if (o->keeps && is_result(item))
@@ -428,7 +482,13 @@ void
 reports_adopted(struct reports *o, uint64_t lease, bool wanted)
 {
     struct item *item, *next;
+    struct asked *asked;
 
+    HASH_FIND(hh, o->asked, &lease, sizeof(lease), asked);
+    if (asked != NULL) {
+        HASH_DEL(o->asked, asked);
+        free(asked);
+    }
     for (item = TAILQ_FIRST(&o->kept); item != NULL; item = next) {
         next = TAILQ_NEXT(item, next);
         if (item->serial > 0 || item->m.results.lease != lease)
@@ -439,6 +499,30 @@ reports_adopted(struct reports *o, uint64_t lease, bool wanted)
         else
             free_item(item);
     }
+    for (item = TAILQ_FIRST(&o->held); item != NULL; item = next) {
+        next = TAILQ_NEXT(item, next);
+        if (lease_of(&item->m) != lease)
+            continue;
+        TAILQ_REMOVE(&o->held, item, next);
+        if (wanted)
+            TAILQ_INSERT_TAIL(&o->items, item, next);
+        else
+            free_item(item);
+    }
+}
+
+void
+reports_ask(struct reports *o, uint64_t lease)
+{
+    struct asked *asked;
+
+    HASH_FIND(hh, o->asked, &lease, sizeof(lease), asked);
+    if (asked != NULL || (asked = calloc(1, sizeof(*asked))) == NULL)
+        return;
+    asked->lease = lease;
+    HASH_ADD(hh, o->asked, lease, sizeof(asked->lease), asked);
+    if (asked->hh.tbl == NULL)
+        free(asked);
 }
 
 uint64_t

@@ -32,6 +32,8 @@ void reports_lost(struct reports *o, bool for_next);
 /* Of what waits: the next after `before`; NULL: no more, or the first. */
 const struct message_results *reports_waiting(const struct reports *o,
                                               const struct message_results *before);
+/* The broker is asked whether it wants this lease: what is said about it waits for the answer. */
+void reports_ask(struct reports *o, uint64_t lease);
 void reports_adopted(struct reports *o, uint64_t lease, bool wanted); /* those that wait */
 uint64_t reports_dropped(const struct reports *o); /* results that were too many to be kept */
 

@@ -69,6 +69,27 @@ a_running_task_goes_on_and_is_told_of(void **state)
     close_bench(b);
 }
 
+/* The broker does not know the lease before. */
+static void
+what_ends_before_the_answer_is_told_after_it(void **state)
+{
+    struct bench *b = open_grid(1);
+
+    (void)state;
+    acknowledge(b, 1, 1);
+    slice(b, 2, 1, 1);
+    starts(b, 0, 0);
+    lose(b);
+    find(b);
+    forget(b);
+    ends(b, 0, 0, 1);
+    expect(b, "0: job_end\n");
+    assert_false(runner_idle(b->runner));
+    adopted(b, 2, true);
+    expect(b, "-> lease 2: 1 DONE\n");
+    close_bench(b);
+}
+
 static void
 results_wait_until_they_are_wanted(void **state)
 {
@@ -246,6 +267,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_running_task_goes_on_and_is_told_of),
+        cmocka_unit_test(what_ends_before_the_answer_is_told_after_it),
         cmocka_unit_test(results_wait_until_they_are_wanted),
         cmocka_unit_test(what_was_not_acknowledged_is_sent_again),
         cmocka_unit_test(what_is_not_wanted_is_stopped),
