@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RESTARTS_US 10000000
+
 struct chaos {
     struct actor actor;
     unsigned chance[FAULT_KINDS]; /* percent, of those that are asked for; 0: off */
@@ -221,6 +223,15 @@ is_asked_for(enum fault f)
     return f == FAULT_DELAY || f == FAULT_TWICE || f == FAULT_START || f == FAULT_PARTS;
 }
 
+/* A broker that is gone before all have found it is for other seeds. */
+static int64_t
+next_strike(struct chaos *c, uint64_t f)
+{
+    struct sim *s = c->actor.sim;
+
+    return random_between(&s->random, s->restarts ? RESTARTS_US : 1, 2 * c->between[f]);
+}
+
 static void
 wake(struct actor *a, uint64_t f)
 {
@@ -230,7 +241,7 @@ wake(struct actor *a, uint64_t f)
     if (sim_calm(s))
         return;
     strike(s, (enum fault)f);
-    sim_wake(a, s->now + random_between(&s->random, 1, 2 * c->between[f]), f);
+    sim_wake(a, s->now + next_strike(c, f), f);
 }
 
 bool
@@ -289,6 +300,8 @@ chaos_new(struct sim *s)
             c->chance[f] = 1 + (unsigned)random_below(&s->random, 25);
         else
             c->between[f] = random_between(&s->random, 50000, 5000000);
+        if (s->restarts)
+            c->between[f] = RESTARTS_US;
     }
     return c;
 }

@@ -71,6 +71,18 @@ blame(struct executor *e, bool crash)
     }
 }
 
+/* Its worker ends it, for one of them: the others begin anew. */
+static void
+forgive(struct executor *e)
+{
+    const struct stack *k;
+
+    TAILQ_FOREACH (k, &e->stacks, link) {
+        if (k->root == k && !load_spawned(k->input))
+            record_of(e, k->input)->casualties++;
+    }
+}
+
 static void
 drop_all(struct executor *e)
 {
@@ -108,7 +120,9 @@ end(struct executor *e, const char *cause)
     e->cause = cause;
     while (connection_take(e->pipe, true)) /* what it was sent, and never read */
         continue;
-    if (!e->ordered)
+    if (e->ordered)
+        forgive(e);
+    else
         blame(e, !e->killed);
     connection_close(e->pipe, SIDE_PEER, false);
     e->pipe = NULL;
