@@ -206,6 +206,15 @@ look(struct broker *b)
                  b->status.bytes_held, most);
 }
 
+unsigned
+broker_workers(struct broker *b)
+{
+    if (b->scheduler == NULL)
+        return 0;
+    ask_status(b);
+    return b->status.workers;
+}
+
 bool
 broker_is_empty(struct broker *b, const char **what)
 {

@@ -11,6 +11,7 @@ void broker_kill(struct broker *b, int64_t until);
 void broker_stop(struct broker *b, int64_t until);
 bool broker_is_up(const struct broker *b);
 unsigned broker_lives(const struct broker *b);
+unsigned broker_workers(struct broker *b); /* that are with it */
 /* Nothing is left of any task. If not, *what is. */
 bool broker_is_empty(struct broker *b, const char **what);
 /* One of its connections, by chance; NULL: there is none. */

@@ -55,6 +55,8 @@ choose_spec(struct sim *s, struct spec *spec)
 static uint64_t
 choose_count(struct sim *s)
 {
+    if (s->storm > 0)
+        return 2000;
     return random_below(&s->random, random_chance(&s->random, 20) && !s->narrow ? 2000 : 100);
 }
 

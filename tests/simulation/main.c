@@ -14,10 +14,20 @@
 struct options {
     struct herd_config herd;
     bool one, trace;
+    unsigned storm;
     struct scale_config scale;
 };
 
-enum { KEY_SEED = 256, KEY_SEEDS, KEY_TRACE, KEY_MINUTES, KEY_JOBS, KEY_WORKERS, KEY_TASKS };
+enum {
+    KEY_SEED = 256,
+    KEY_SEEDS,
+    KEY_TRACE,
+    KEY_MINUTES,
+    KEY_JOBS,
+    KEY_WORKERS,
+    KEY_TASKS,
+    KEY_STORM
+};
 
 static const struct argp_option options[] = {
     {"seed", KEY_SEED, "N", 0, "Run this one", 0},
@@ -25,6 +35,7 @@ static const struct argp_option options[] = {
     {"seeds", KEY_SEEDS, "FROM-TO", 0, "Run these", 0},
     {"minutes", KEY_MINUTES, "M", 0, "Run seeds for so long", 0},
     {"jobs", KEY_JOBS, "N", 0, "So many processes at a time; else one for each core", 0},
+    {"storm", KEY_STORM, "N", 0, "The broker of so many workers goes and comes back", 0},
     {"workers", KEY_WORKERS, "N", 0, "How does cost grow up to so many workers ...", 0},
     {"tasks", KEY_TASKS, "N", 0, "... and so many queued tasks?", 0},
     {0},
@@ -90,6 +101,11 @@ parse(int key, char *arg, struct argp_state *state)
         if (o->herd.jobs < 1 || o->herd.jobs > 64)
             argp_error(state, "1 to 64 jobs");
         break;
+    case KEY_STORM:
+        o->storm = (unsigned)whole_number(state, arg);
+        if (o->storm < 1 || o->storm > SIM_MOST)
+            argp_error(state, "1 to %d workers", SIM_MOST);
+        break;
     case KEY_WORKERS:
         o->scale.workers = (unsigned)whole_number(state, arg);
         break;
@@ -118,6 +134,10 @@ main(int argc, char **argv)
         return 2;
     if (o.scale.workers > 0 || o.scale.tasks > 0)
         return scale_run(&o.scale);
+    if (o.storm > 0) {
+        sim_storm(o.storm);
+        return 0;
+    }
     if (o.one) {
         uint64_t steps = sim_run(o.herd.first, o.trace);
 

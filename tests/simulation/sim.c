@@ -174,10 +174,14 @@ populate(struct sim *s)
     unsigned clients = 1 + (unsigned)random_below(&s->random, 3);
 
     s->broker = broker_new(s);
+    for (unsigned i = 0; i < s->storm; i++)
+        s->workers[s->nworkers++] = worker_new(s, i, true);
+    workers = s->storm > 0 ? 0 : workers;
+    clients = s->storm > 0 ? 8 : clients;
     for (unsigned i = 0; i < workers; i++)
         s->workers[s->nworkers++] = worker_new(s, i, false);
     /* One of each machine that is able to run all that is asked for, once all is calm. */
-    for (unsigned i = workers; i < workers + 2; i++)
+    for (unsigned i = workers; i < workers + 2 && s->storm == 0; i++)
         s->workers[s->nworkers++] = worker_new(s, i, true);
     for (unsigned i = 0; i < clients; i++)
         s->clients[s->nclients++] = client_new(s, i);
@@ -246,7 +250,7 @@ begin(struct sim *s)
     s->arena = arena_new();
     assert(s->arena != NULL);
     s->now = random_between(&s->random, 0, 1000000);
-    s->calm = s->now + random_between(&s->random, 0, 20000000);
+    s->calm = s->now + (s->storm > 0 ? 0 : random_between(&s->random, 0, 20000000));
     s->delay_most = (unsigned)random_between(&s->random, 20, 3000);
     s->narrow = s->seed % 4 == 0;
     s->restarts = s->seed % 8 == 5;
@@ -272,4 +276,33 @@ sim_run(uint64_t seed, bool trace)
     history_check(s.history);
     clean_up(&s);
     return s.steps;
+}
+
+void
+sim_storm(unsigned workers)
+{
+    struct sim s = {.seed = 21, .storm = workers};
+    int64_t kill, start, back = 0;
+
+    assert(workers <= SIM_MOST);
+    begin(&s);
+    kill = s.now + 1500000;
+    start = kill + 20000000;
+    while (back == 0 || !is_over(&s)) {
+        struct event e = next_event(&s);
+
+        s.now = e.at;
+        s.steps++;
+        perform(&s, &e);
+        if (s.now >= kill && broker_lives(s.broker) == 1)
+            broker_kill(s.broker, start);
+        if (back == 0 && s.now > start && s.steps % 256 == 0 && broker_workers(s.broker) == workers)
+            back = s.now;
+        if (back == 0 && s.now > start + 30000000)
+            sim_fail(&s, "after 30 s only %u workers are back", broker_workers(s.broker));
+    }
+    history_check(s.history);
+    printf("%u workers are back %.1f s after their broker, and no task is lost\n", workers,
+           (double)(back - start) / 1e6);
+    clean_up(&s);
 }

@@ -40,7 +40,7 @@ struct actor { /* a process */
 };
 TAILQ_HEAD(actor_list, actor);
 
-enum { SIM_MOST = 16 };
+enum { SIM_MOST = 1024 };
 
 struct sim {
     uint64_t seed;
@@ -56,8 +56,9 @@ struct sim {
     int64_t done;        /* since when nobody has anything to do; 0: not yet */
     unsigned delay_most; /* us */
     unsigned clients_left;
-    bool restarts; /* all that happens is that the broker is killed, and starts again soon */
-    bool narrow;   /* of the workers that can run all, each has one slot */
+    bool restarts;  /* all that happens is that the broker is killed, and starts again soon */
+    unsigned storm; /* so many workers, whose broker goes once; 0: a run like others */
+    bool narrow;    /* of the workers that can run all, each has one slot */
 
     struct broker *broker;
     struct actor *workers[SIM_MOST], *clients[SIM_MOST];
@@ -79,5 +80,8 @@ bool sim_calm(const struct sim *s);
 
 /* Run a seed until all clients have got all, and nothing is left; the number of events. */
 uint64_t sim_run(uint64_t seed, bool trace);
+/* So many workers at work, whose broker is killed, and starts again later: prints how long it takes
+ * until all are back. Fails if that is longer than 30 s, or if a task is lost. */
+void sim_storm(unsigned workers);
 
 #endif
