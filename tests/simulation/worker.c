@@ -413,18 +413,6 @@ worker_mute(struct actor *a, int64_t until)
     plan_turn(w);
 }
 
-void
-worker_mute(struct actor *a, int64_t until)
-{
-    struct worker *w = of(a);
-
-    if (w->runner == NULL || until <= w->mute)
-        return;
-    sim_trace(a->sim, "%s is mute until %" PRId64, a->name, until);
-    w->mute = until;
-    plan_turn(w);
-}
-
 static bool
 may_exit(const struct worker *w)
 {
