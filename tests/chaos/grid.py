@@ -1,5 +1,6 @@
 """A broker, workers and a client on this machine, each behind a proxy of its own."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -82,7 +83,8 @@ class Grid:
         for proxy in [*self.proxies, self.client_proxy]:
             proxy.heal()
         for pid in marked(self.mark):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for daemon in self.daemons():
             if not daemon.alive():
                 daemon.start()
@@ -131,10 +133,8 @@ class Grid:
         end = time.monotonic() + 5
         while (left := marked(self.mark)) and time.monotonic() < end:
             for pid in left:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.05)
 
 
