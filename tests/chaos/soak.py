@@ -160,7 +160,6 @@ class Soak:
             self.note(process.name, "KiB", now, resident(process.pid))
             self.note(process.name, "fds", now, descriptors(process.pid))
             self.note(process.name, "threads", now, threads(process.pid))
-        self.note("replays on disk", "KiB", now, directory_size(f"{self.directory}/state"))
         for i, worker in enumerate(self.grid.workers):
             self.note(f"cache-{i} on disk", "KiB", now,
                       directory_size(f"{self.directory}/cache-{i}"))
