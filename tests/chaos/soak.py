@@ -25,6 +25,8 @@ SAMPLE = 3.0      # seconds between samples
 VISIT = 6.0       # between clients that come for a moment
 VISITORS = 4      # at once: none comes while a slow machine keeps so many
 REPLACE = 20.0    # between workers that are drained and started anew
+TROUGH = 8        # of so many samples of memory the least one counts: what is on its way comes and
+                  # goes, and what leaks stays
 WARM_UP = 0.3     # of the time, which does not count
 RISE = 0.05       # of its mean is no growth ...
 FLOORS = {"KiB": 1024, "fds": 3, "threads": 2}  # ... nor is so much of it
@@ -60,6 +62,9 @@ class Series:
     def fit(self):
         """After the warm-up: mean, slope a minute, its standard error, and the minutes."""
         points = self.points[int(len(self.points) * WARM_UP):]
+        if self.unit == "KiB":
+            points = [min(points[i:i + TROUGH], key=lambda point: point[1])
+                      for i in range(0, len(points) - TROUGH + 1, TROUGH)]
         n = len(points)
         if n < 3:
             return 0, 0, 0, 0
@@ -237,7 +242,8 @@ class Soak:
             print(f"GROWING: a line through what comes after the first {WARM_UP:.0%} of the time "
                   f"rises by more than {RISE:.0%}\nof the mean, more than "
                   + ", ".join(f"{floor} {unit}" for unit, floor in FLOORS.items())
-                  + ", and more than three times its standard error.")
+                  + ", and more than three times its standard error.\nOf memory, the least of "
+                  f"{TROUGH} samples counts.")
         for complaint in self.complaints[:40]:
             print("!", complaint)
         growing = [series for series in self.series.values() if series.grows()]
