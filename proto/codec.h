@@ -48,7 +48,15 @@ struct encoder {
         Ladle__V1__Replay replay;
         Ladle__V1__Drain drain;
         Ladle__V1__DrainAnswer drain_answer;
+        Ladle__V1__Attach attach;
+        Ladle__V1__Attached attached;
+        Ladle__V1__Fetch fetch;
+        Ladle__V1__Fetched fetched;
+        Ladle__V1__KeptWanted kept_wanted;
+        Ladle__V1__Kept kept;
+        Ladle__V1__KeptTask kept_task;
     } body;
+    Ladle__V1__Job job; /* within a KEPT_TASK */
     Ladle__V1__Columns columns;
     Ladle__V1__Program program;
 };

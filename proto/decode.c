@@ -238,7 +238,7 @@ decode_shared(struct decoder *d, const Ladle__V1__Job *in, struct spec *spec)
 }
 
 static void
-decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
+decode_spec(struct decoder *d, const Ladle__V1__Job *in)
 {
     struct spec *spec = &d->spec;
 
@@ -247,7 +247,6 @@ decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
         fault(d, "tasks that take no slot");
     if (in->timeout_ms > LONGEST_MS || in->deadline_ms > LONGEST_MS)
         fault(d, "a timeout that is too long");
-    m->job = identifier(d, in->job);
     spec->function = name(d, in->function);
     spec->name = name(d, in->name);
     spec->needs = list(d, in->needs);
@@ -268,6 +267,25 @@ decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
         decode_shared(d, in, spec);
     if (d->fault == NULL && spec_bytes(spec) > LIMIT_JOB)
         fault(d, "arguments, environment, constants and needs that are too long together");
+}
+
+static void
+decode_id(struct decoder *d, const ProtobufCBinaryData *in, uint8_t id[16])
+{
+    if (in->len != 16)
+        fault(d, "a name of a detached job that has not 16 bytes");
+    else
+        memcpy(id, in->data, 16);
+}
+
+static void
+decode_job(struct decoder *d, const Ladle__V1__Job *in, struct message_job *m)
+{
+    m->job = identifier(d, in->job);
+    decode_spec(d, in);
+    m->detached = in->detached.len > 0;
+    if (m->detached)
+        decode_id(d, &in->detached, m->id);
 }
 
 static void
@@ -477,6 +495,74 @@ decode_status(struct decoder *d, const Ladle__V1__Status *in, struct message_sta
     decode_rows(d, in, m);
 }
 
+static enum kept_error
+kept_error(struct decoder *d, int error)
+{
+    if (error < 0 || error >= (int)KEPT_LIMIT)
+        fault(d, "an unknown reason");
+    return (enum kept_error)error;
+}
+
+static void
+decode_attached(struct decoder *d, const Ladle__V1__Attached *in, struct message_attached *m)
+{
+    *m = (struct message_attached){.job = identifier(d, in->job),
+                                   .total = in->total,
+                                   .sealed = in->sealed,
+                                   .function = name(d, in->function),
+                                   .name = name(d, in->name),
+                                   .error = kept_error(d, (int)in->error),
+                                   .text = text(d, in->text)};
+}
+
+static void
+decode_kept(struct decoder *d, const Ladle__V1__Kept *in, struct message_kept *m)
+{
+    struct kept_row *rows;
+
+    m->error = kept_error(d, (int)in->error);
+    m->text = text(d, in->text);
+    m->more = in->more;
+    if (in->n_rows > LIMIT_KEPT_ROWS ||
+        (rows = region_take(d->region, in->n_rows * sizeof(*rows))) == NULL) {
+        fault(d, "too many rows");
+        return;
+    }
+    for (size_t i = 0; i < in->n_rows; i++) {
+        const Ladle__V1__KeptRow *from = in->rows[i];
+
+        rows[i] = (struct kept_row){.id = name(d, from->id),
+                                    .function = name(d, from->function),
+                                    .name = name(d, from->name),
+                                    .client = name(d, from->client),
+                                    .notice = text(d, from->notice),
+                                    .total = from->total,
+                                    .done = from->done,
+                                    .failed = from->failed,
+                                    .cancelled = from->cancelled,
+                                    .sealed = from->sealed,
+                                    .created_s = from->created_s,
+                                    .ended_s = from->ended_s,
+                                    .bytes = from->bytes};
+    }
+    m->rows = rows;
+    m->nrows = (uint32_t)in->n_rows;
+}
+
+static void
+decode_kept_task(struct decoder *d, const Ladle__V1__KeptTask *in, struct message_kept_task *m)
+{
+    m->error = kept_error(d, (int)in->error);
+    m->text = text(d, in->text);
+    m->id = name(d, in->id);
+    m->index = in->index;
+    columns(d, in->columns, in->job != NULL, 1, &m->columns);
+    if (in->job == NULL)
+        return;
+    decode_spec(d, in->job);
+    m->spec = &d->spec; /* wire_decode() makes it one that can be kept */
+}
+
 static void
 decode_range(struct decoder *d, uint64_t job, uint64_t first, uint64_t count,
              struct message_range *m)
@@ -615,6 +701,27 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->drain_answer.accepted = top->drain_answer->accepted;
         m->drain_answer.text = text(d, top->drain_answer->text);
         break;
+    case MESSAGE_ATTACH:
+        m->attach.job = identifier(d, top->attach->job);
+        decode_id(d, &top->attach->id, m->attach.id);
+        break;
+    case MESSAGE_FETCH:
+        m->fetch.job = identifier(d, top->fetch->job);
+        m->fetch.bytes = top->fetch->bytes;
+        m->fetch.after = top->fetch->after;
+        break;
+    case MESSAGE_FETCHED:
+        m->fetch.job = identifier(d, top->fetched->job);
+        m->fetch.after = top->fetched->after;
+        break;
+    case MESSAGE_KEPT_WANTED:
+        if (top->kept_wanted->action < (int)KEPT_LIST || top->kept_wanted->action > (int)KEPT_TASK)
+            fault(d, "an unknown action");
+        m->kept_wanted.action = (enum kept_action)top->kept_wanted->action;
+        m->kept_wanted.id = name(d, top->kept_wanted->id);
+        m->kept_wanted.index = top->kept_wanted->index;
+        m->kept_wanted.first = top->kept_wanted->first;
+        break;
     default: /* a beat has nothing in it */
         break;
     }
@@ -635,6 +742,8 @@ type_of(const Ladle__V1__Message *top)
         BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),       BODY(TOLD),
         BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
         BODY(DRAIN),        BODY(DRAIN_ANSWER),
+        BODY(ATTACH),       BODY(ATTACHED),       BODY(FETCH),         BODY(FETCHED),
+        BODY(KEPT_WANTED),  BODY(KEPT),           BODY(KEPT_TASK),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;
@@ -697,6 +806,15 @@ decode_body(struct decoder *d, const Ladle__V1__Message *top, struct message *m)
         break;
     case MESSAGE_HELD:
         decode_held(d, top->held, &m->held);
+        break;
+    case MESSAGE_ATTACHED:
+        decode_attached(d, top->attached, &m->attached);
+        break;
+    case MESSAGE_KEPT:
+        decode_kept(d, top->kept, &m->kept);
+        break;
+    case MESSAGE_KEPT_TASK:
+        decode_kept_task(d, top->kept_task, &m->kept_task);
         break;
     default:
         decode_small(d, top, m);

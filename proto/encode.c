@@ -171,14 +171,10 @@ encode_shared(struct encoder *e, const struct spec *spec, Ladle__V1__Job *out)
 }
 
 static void
-encode_job(struct encoder *e, const struct message_job *m)
+encode_spec(struct encoder *e, const struct spec *spec, Ladle__V1__Job *out)
 {
-    Ladle__V1__Job *out = OPEN(e, job, job, JOB);
-    const struct spec *spec = m->spec;
-
     assert(spec->timeout_ms >= 0 && spec->deadline_ms >= 0 && spec->cpus >= 1);
     out->program = encode_program(e, &spec->program);
-    out->job = m->job;
     out->function = name(e, spec->function);
     out->name = name(e, spec->name);
     out->needs = list(e, spec->needs);
@@ -198,6 +194,17 @@ encode_job(struct encoder *e, const struct message_job *m)
     out->memory = spec->memory;
     if (spec->nshared > 0)
         encode_shared(e, spec, out);
+}
+
+static void
+encode_job(struct encoder *e, const struct message_job *m)
+{
+    Ladle__V1__Job *out = OPEN(e, job, job, JOB);
+
+    encode_spec(e, m->spec, out);
+    out->job = m->job;
+    if (m->detached)
+        out->detached = bytes(m->id, sizeof(m->id));
 }
 
 static void
@@ -477,6 +484,77 @@ encode_held(struct encoder *e, const struct message_held *m)
     out->n_runs = m->nruns;
 }
 
+static void
+encode_attached(struct encoder *e, const struct message_attached *m)
+{
+    Ladle__V1__Attached *out = OPEN(e, attached, attached, ATTACHED);
+
+    out->job = m->job;
+    out->total = m->total;
+    out->sealed = m->sealed;
+    out->function = name(e, m->function);
+    out->name = name(e, m->name);
+    out->error = (Ladle__V1__KeptError)m->error;
+    out->text = text(e, m->text);
+}
+
+static void
+encode_kept_row(struct encoder *e, const struct kept_row *from, Ladle__V1__KeptRow *row)
+{
+    ladle__v1__kept_row__init(row);
+    row->id = name(e, from->id);
+    row->function = name(e, from->function);
+    row->name = name(e, from->name);
+    row->client = name(e, from->client);
+    row->total = from->total;
+    row->sealed = from->sealed;
+    row->done = from->done;
+    row->failed = from->failed;
+    row->cancelled = from->cancelled;
+    row->created_s = from->created_s;
+    row->ended_s = from->ended_s;
+    row->bytes = from->bytes;
+    row->notice = fit(e, from->notice, LIMIT_NAME, true);
+}
+
+static void
+encode_kept(struct encoder *e, const struct message_kept *m)
+{
+    Ladle__V1__Kept *out = OPEN(e, kept, kept, KEPT);
+
+    assert(m->nrows <= LIMIT_KEPT_ROWS);
+    out->error = (Ladle__V1__KeptError)m->error;
+    out->text = text(e, m->text);
+    out->more = m->more;
+    if ((out->rows = region_take(e->region, m->nrows * sizeof(*out->rows))) == NULL)
+        return;
+    for (uint32_t i = 0; i < m->nrows; i++) {
+        Ladle__V1__KeptRow *row = region_take(e->region, sizeof(*row));
+
+        if (row == NULL)
+            return;
+        encode_kept_row(e, &m->rows[i], row);
+        out->rows[out->n_rows++] = row;
+    }
+}
+
+static void
+encode_kept_task(struct encoder *e, const struct message_kept_task *m)
+{
+    Ladle__V1__KeptTask *out = OPEN(e, kept_task, kept_task, KEPT_TASK);
+
+    out->error = (Ladle__V1__KeptError)m->error;
+    out->text = text(e, m->text);
+    out->id = name(e, m->id);
+    out->index = m->index;
+    out->columns = columns(e, &m->columns);
+    if (m->spec == NULL)
+        return;
+    ladle__v1__job__init(&e->job);
+    encode_spec(e, m->spec, &e->job);
+    out->job = &e->job;
+}
+
 /* The short ones. */
 static void
 encode_small(struct encoder *e, const struct message *m)
@@ -567,6 +645,25 @@ encode_small(struct encoder *e, const struct message *m)
         e->body.drain_answer.worker = name(e, m->drain_answer.worker);
         e->body.drain_answer.text = text(e, m->drain_answer.text);
         break;
+    case MESSAGE_ATTACH:
+        OPEN(e, attach, attach, ATTACH)->job = m->attach.job;
+        e->body.attach.id = bytes(m->attach.id, sizeof(m->attach.id));
+        break;
+    case MESSAGE_FETCH:
+        OPEN(e, fetch, fetch, FETCH)->job = m->fetch.job;
+        e->body.fetch.bytes = m->fetch.bytes;
+        e->body.fetch.after = m->fetch.after;
+        break;
+    case MESSAGE_FETCHED:
+        OPEN(e, fetched, fetched, FETCHED)->job = m->fetch.job;
+        e->body.fetched.after = m->fetch.after;
+        break;
+    case MESSAGE_KEPT_WANTED:
+        OPEN(e, kept_wanted, kept_wanted, KEPT_WANTED)->index = m->kept_wanted.index;
+        e->body.kept_wanted.action = (Ladle__V1__KeptAction)m->kept_wanted.action;
+        e->body.kept_wanted.id = name(e, m->kept_wanted.id);
+        e->body.kept_wanted.first = m->kept_wanted.first;
+        break;
     default:
         assert(!"no message of this type can be encoded");
     }
@@ -634,6 +731,15 @@ encode_body(struct encoder *e, const struct message *m)
         break;
     case MESSAGE_HELD:
         encode_held(e, &m->held);
+        break;
+    case MESSAGE_ATTACHED:
+        encode_attached(e, &m->attached);
+        break;
+    case MESSAGE_KEPT:
+        encode_kept(e, &m->kept);
+        break;
+    case MESSAGE_KEPT_TASK:
+        encode_kept_task(e, &m->kept_task);
         break;
     default:
         encode_small(e, m);

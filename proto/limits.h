@@ -30,6 +30,7 @@
 #define LIMIT_FUNCTIONS 1024     /* functions that an executor announces */
 #define LIMIT_ROWS 256           /* workers, and jobs, in one status reply */
 #define LIMIT_RUNS 4096          /* numbers in a HELD or an ACK: two for each range */
+#define LIMIT_KEPT_ROWS 32       /* detached jobs in one reply: these fit, whatever their names */
 #define LIMIT_PART (1u << 20)    /* bytes of a program in one message */
 #define LIMIT_PROGRAM (1u << 30) /* bytes of a program */
 

@@ -117,6 +117,8 @@ message_columns(struct message *m)
         return &m->output.columns;
     case MESSAGE_PROGRAM_PART:
         return &m->program_part.columns;
+    case MESSAGE_KEPT_TASK:
+        return &m->kept_task.columns;
     default:
         return NULL;
     }
@@ -165,6 +167,13 @@ message_name(enum message_type type)
         [MESSAGE_REPLAY] = "replay",
         [MESSAGE_DRAIN] = "drain",
         [MESSAGE_DRAIN_ANSWER] = "drain_answer",
+        [MESSAGE_ATTACH] = "attach",
+        [MESSAGE_ATTACHED] = "attached",
+        [MESSAGE_FETCH] = "fetch",
+        [MESSAGE_FETCHED] = "fetched",
+        [MESSAGE_KEPT_WANTED] = "kept_wanted",
+        [MESSAGE_KEPT] = "kept",
+        [MESSAGE_KEPT_TASK] = "kept_task",
     };
 
     return (unsigned)type < MESSAGE_LIMIT ? names[type] : "unknown";

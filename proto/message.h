@@ -156,6 +156,15 @@ enum message_type {
     MESSAGE_REPLAY,       /* the beginning of a file: see replay.h */
     MESSAGE_DRAIN,        /* operator -> broker -> worker: it shall take no more, and end */
     MESSAGE_DRAIN_ANSWER, /* broker -> operator */
+
+    /* detached jobs, which the broker's store keeps */
+    MESSAGE_ATTACH,      /* client -> broker: tell of this job */
+    MESSAGE_ATTACHED,    /* how it stands */
+    MESSAGE_FETCH,       /* client -> broker: send results of it */
+    MESSAGE_FETCHED,     /* all up to here were sent */
+    MESSAGE_KEPT_WANTED, /* operators, and clients: about such jobs */
+    MESSAGE_KEPT,        /* the answer, ... */
+    MESSAGE_KEPT_TASK,   /* ... or this one, about one task */
     MESSAGE_LIMIT
 };
 
@@ -197,6 +206,8 @@ struct message_welcome {
 struct message_job {
     uint64_t job;
     struct spec *spec;
+    bool detached;  /* it may outlive its client, under the name of */
+    uint8_t id[16]; /* these random bytes */
 };
 
 struct message_inputs {
@@ -421,6 +432,71 @@ struct message_drain_answer {
     const char *text; /* why not */
 };
 
+enum kept_error {
+    KEPT_NONE,
+    KEPT_UNKNOWN,   /* no such job, or not any more */
+    KEPT_DIFFERENT, /* another job of that name */
+    KEPT_NO_STORE,
+    KEPT_FULL,
+    KEPT_OVER, /* the job takes no more tasks */
+    KEPT_DAMAGED,
+    KEPT_LIMIT
+};
+
+struct message_attach {
+    uint64_t job;
+    uint8_t id[16];
+};
+
+struct message_attached {
+    uint64_t job;
+    uint64_t total; /* tasks on disk */
+    bool sealed;    /* there will be no more */
+    const char *function, *name;
+    enum kept_error error; /* tasks from `total` on are rejected, ... */
+    const char *text;      /* ... since */
+};
+
+struct message_fetch { /* FETCH; FETCHED without the bytes */
+    uint64_t job;
+    uint64_t bytes;
+    uint64_t after;
+};
+
+enum kept_action { KEPT_LIST, KEPT_CANCEL, KEPT_RETRY, KEPT_TASK };
+
+struct message_kept_wanted {
+    enum kept_action action;
+    const char *id; /* hexadecimal; its beginning will do */
+    uint64_t index;
+    uint64_t first; /* rows to leave out */
+};
+
+struct kept_row {
+    const char *id, *function, *name, *client, *notice;
+    uint64_t total, done, failed, cancelled;
+    bool sealed;
+    uint64_t created_s, ended_s; /* since 1970; 0: not yet */
+    uint64_t bytes;
+};
+
+struct message_kept {
+    enum kept_error error;
+    const char *text;
+    const struct kept_row *rows;
+    uint32_t nrows;
+    bool more;
+};
+
+struct message_kept_task {
+    enum kept_error error;
+    const char *text;
+    const char *id;
+    uint64_t index;
+    struct spec *spec; /* NULL: it cannot be had */
+    struct columns columns;
+};
+
 struct message {
     enum message_type type;
     /* Between an executor, its worker and the broker: 0, or the number of the client in an executor
@@ -459,6 +535,12 @@ struct message {
         struct message_replay replay;
         struct message_drain drain;
         struct message_drain_answer drain_answer;
+        struct message_attach attach;
+        struct message_attached attached;
+        struct message_fetch fetch;
+        struct message_kept_wanted kept_wanted;
+        struct message_kept kept;
+        struct message_kept_task kept_task;
     };
 };
 

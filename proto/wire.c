@@ -109,12 +109,15 @@ wire_decode(struct arena *a, const void *header, size_t size, struct blob *data,
         d.fault = "data that it has no columns for";
     if (d.fault != NULL)
         return refuse(a, message_name(m->type), d.fault, why);
-    if (m->type == MESSAGE_JOB) {
+    if (m->type == MESSAGE_JOB || (m->type == MESSAGE_KEPT_TASK && m->kept_task.spec != NULL)) {
         if ((a->spec = spec_new(&d.spec)) == NULL) {
             *why = "out of memory";
             return -1; /* ENOMEM */
         }
-        m->job.spec = a->spec;
+        if (m->type == MESSAGE_JOB)
+            m->job.spec = a->spec;
+        else
+            m->kept_task.spec = a->spec;
     }
     return 0;
 }

@@ -53,7 +53,7 @@ static const struct spec spec = {
 static const uint64_t serials[] = {1, 1, 3, 1ull << 40};
 static const uint32_t runs[] = {0, 2, 5, 1};
 
-enum { COUNT = 44 };
+enum { COUNT = 52 };
 static struct message all[COUNT];
 static struct blob *data;
 static unsigned made;
@@ -135,7 +135,7 @@ add_jobs(void)
     static struct spec mine; /* its count of references is not the constant's */
 
     memcpy(&mine, &spec, sizeof(mine));
-    add(MESSAGE_JOB)->job = (struct message_job){7, &mine};
+    add(MESSAGE_JOB)->job = (struct message_job){.job = 7, .spec = &mine};
     add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal(), true, true};
     add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven(), false, false};
     add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
@@ -180,6 +180,31 @@ add_work(void)
     add(MESSAGE_OUTPUT)->output = (struct message_output){7, "node1", 2, one()};
 }
 
+static const struct kept_row kept_rows[] = {
+    {"00ff", "square", "render", "a.out", "no worker", 101, 102, 103, 104, true, 105, 106, 107},
+    {"0100", "cube", "sweep", "b.out", "no gpu", 111, 112, 113, 114, true, 115, 116, 117},
+};
+
+static void
+add_kept(void)
+{
+    static struct spec mine;
+
+    memcpy(&mine, &spec, sizeof(mine));
+    add(MESSAGE_JOB)->job = (struct message_job){7, &mine, true, "fifteen letters"};
+    add(MESSAGE_ATTACH)->attach = (struct message_attach){7, "and 15 of these"};
+    add(MESSAGE_ATTACHED)->attached =
+        (struct message_attached){7, 8, true, "square", "render", KEPT_OVER, "it is sealed"};
+    add(MESSAGE_FETCH)->fetch = (struct message_fetch){7, 1ull << 34, 9};
+    add(MESSAGE_FETCHED)->fetch = (struct message_fetch){7, 0, 9};
+    add(MESSAGE_KEPT_WANTED)->kept_wanted =
+        (struct message_kept_wanted){KEPT_TASK, "00ff", 1ull << 35, 32};
+    add(MESSAGE_KEPT)->kept =
+        (struct message_kept){KEPT_UNKNOWN, "there is none", kept_rows, 2, true};
+    add(MESSAGE_KEPT_TASK)->kept_task =
+        (struct message_kept_task){KEPT_DAMAGED, "some of it", "00ff", 5, &mine, one()};
+}
+
 unsigned
 sample_count(void)
 {
@@ -191,6 +216,7 @@ sample_count(void)
         add_peers();
         add_jobs();
         add_work();
+        add_kept();
     }
     return made;
 }
@@ -566,6 +592,73 @@ rest_differs(const struct message *a, const struct message *b)
     return NULL;
 }
 
+static const char *
+kept_rows_differ(const struct message_kept *m, const struct message_kept *n)
+{
+    if (m->nrows != n->nrows)
+        return "nrows";
+    for (uint32_t i = 0; i < m->nrows; i++) {
+        const struct kept_row *a = &m->rows[i], *b = &n->rows[i];
+
+        STRING(id);
+        STRING(function);
+        STRING(name);
+        STRING(client);
+        STRING(notice);
+        NUMBER(total);
+        NUMBER(done);
+        NUMBER(failed);
+        NUMBER(cancelled);
+        NUMBER(sealed);
+        NUMBER(created_s);
+        NUMBER(ended_s);
+        NUMBER(bytes);
+    }
+    return NULL;
+}
+
+static const char *
+kept_differs(const struct message *a, const struct message *b)
+{
+    switch (a->type) {
+    case MESSAGE_ATTACH:
+        NUMBER(attach.job);
+        return memcmp(a->attach.id, b->attach.id, 16) != 0 ? "id" : NULL;
+    case MESSAGE_ATTACHED:
+        NUMBER(attached.job);
+        NUMBER(attached.total);
+        NUMBER(attached.sealed);
+        STRING(attached.function);
+        STRING(attached.name);
+        NUMBER(attached.error);
+        STRING(attached.text);
+        return NULL;
+    case MESSAGE_FETCH:
+    case MESSAGE_FETCHED:
+        NUMBER(fetch.job);
+        NUMBER(fetch.bytes);
+        NUMBER(fetch.after);
+        return NULL;
+    case MESSAGE_KEPT_WANTED:
+        NUMBER(kept_wanted.action);
+        STRING(kept_wanted.id);
+        NUMBER(kept_wanted.index);
+        NUMBER(kept_wanted.first);
+        return NULL;
+    case MESSAGE_KEPT:
+        NUMBER(kept.error);
+        STRING(kept.text);
+        NUMBER(kept.more);
+        return kept_rows_differ(&a->kept, &b->kept);
+    default:
+        NUMBER(kept_task.error);
+        STRING(kept_task.text);
+        STRING(kept_task.id);
+        NUMBER(kept_task.index);
+        return spec_differs(a->kept_task.spec, b->kept_task.spec);
+    }
+}
+
 const char *
 message_differs(const struct message *a, const struct message *b)
 {
@@ -583,10 +676,13 @@ message_differs(const struct message *a, const struct message *b)
     case MESSAGE_WELCOME:
         return welcome_differs(&a->welcome, &b->welcome);
     case MESSAGE_JOB:
-        return a->job.job != b->job.job ? "job" : spec_differs(a->job.spec, b->job.spec);
+        if (a->job.job != b->job.job || a->job.detached != b->job.detached ||
+            memcmp(a->job.id, b->job.id, sizeof(a->job.id)) != 0)
+            return "job";
+        return spec_differs(a->job.spec, b->job.spec);
     case MESSAGE_STATUS:
         return status_differs(&a->status, &b->status);
     default:
-        return rest_differs(a, b);
+        return a->type >= MESSAGE_ATTACH ? kept_differs(a, b) : rest_differs(a, b);
     }
 }

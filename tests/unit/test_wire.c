@@ -225,7 +225,7 @@ accepted_jobs_can_be_passed_on(void **state)
     static char arguments[LIMIT_ARGUMENTS], environment[LIMIT_ENVIRONMENT], list[LIMIT_TEXT + 1];
     struct shared shared[LIMIT_SHARED];
     struct spec spec = {.cpus = 1, .function = "f", .needs = list, .shared = shared};
-    struct message m = {.type = MESSAGE_JOB, .job = {1, &spec}}, got;
+    struct message m = {.type = MESSAGE_JOB, .job = {.job = 1, .spec = &spec}}, got;
     char name[LIMIT_NAME + 1] = "";
     unsigned refused = 0, accepted = 0;
     const uint8_t *header;
