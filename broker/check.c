@@ -207,7 +207,7 @@ check_clients(const struct scheduler *s)
         REQUIRE(c->taken <= c->sent);
         check_queues(c);
         bytes += cost;
-        nclients += c->carrier == NULL && c->peer != NULL;
+        nclients += c->carrier == NULL && c->peer != NULL && !c->peer->own;
         naway += c->peer == NULL;
         ncarried += c->carrier != NULL;
     }

@@ -51,7 +51,7 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     if (c->carrier != NULL)
         carried_join(s, c);
     else
-        s->nclients++;
+        s->nclients += !p->own;
     return c;
 }
 
@@ -120,7 +120,7 @@ client_free(struct scheduler *s, struct client *c)
         TAILQ_REMOVE(&s->away, c, of_away);
         s->naway--;
     } else {
-        s->nclients--;
+        s->nclients -= !c->peer->own;
     }
     blob_unref(c->name);
     free(c);
@@ -353,6 +353,8 @@ new_job(struct scheduler *s, struct client *c, const struct message_job *m)
 {
     struct job *j = job_of_client(c, m->job);
 
+    if (m->detached) /* who has a store takes it before it comes here */
+        return broke(s, "a detached job, which nobody here can keep");
     if (j != NULL && c->telling && !j->again) { /* we have it; its tasks follow, and its end */
         j->again = true;
         j->told = 0;

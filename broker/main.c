@@ -3,6 +3,7 @@
 #include "../client/ladle.h"
 #include "bindings.h"
 #include "shell.h"
+#include "store.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -22,10 +23,21 @@ struct options {
     unsigned count;
     bool insecure, with_parent;
     const char *port_file;
+    struct depot_config store;
     enum log_level level;
 };
 
-enum { OPTION_INSECURE = 256, OPTION_PORT_FILE, OPTION_LOG_LEVEL, OPTION_WITH_PARENT };
+enum {
+    OPTION_INSECURE = 256,
+    OPTION_PORT_FILE,
+    OPTION_LOG_LEVEL,
+    OPTION_WITH_PARENT,
+    OPTION_STORE,
+    OPTION_SALVAGE,
+    OPTION_KEEP_RESULTS,
+    OPTION_STORE_SIZE,
+    OPTION_CRASH_AT
+};
 
 static const struct argp_option options[] = {
     {"bind", 'b', "ENDPOINT", 0,
@@ -39,9 +51,77 @@ static const struct argp_option options[] = {
     {"port-file", OPTION_PORT_FILE, "PATH", 0,
      "Write the endpoints, one a line, to this file once they are bound, and remove it at the end",
      0},
+    {"store", OPTION_STORE, "PATH", 0,
+     "Keep detached jobs in this directory, so that they outlive their clients and this broker. "
+     "Without it, detached jobs are rejected",
+     0},
+    {"keep-results", OPTION_KEEP_RESULTS, "TIME", 0,
+     "How long the results of a detached job are kept after its end: 90s, 30m, 12h or 7d (the "
+     "default)",
+     0},
+    {"store-size", OPTION_STORE_SIZE, "SIZE", 0,
+     "How large the store may become before the oldest results go: 500M, 10G (the default) or 1T",
+     0},
+    {"salvage", OPTION_SALVAGE, NULL, 0,
+     "If the store is damaged, keep what verifies, list what is lost in the log, and go on", 0},
+    {"crash-at", OPTION_CRASH_AT, "STEP", OPTION_HIDDEN, NULL, 0},
     {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0, "error, warn, info (default) or debug", 0},
     {"with-parent", OPTION_WITH_PARENT, NULL, OPTION_HIDDEN, NULL, 0},
     {0}};
+
+struct unit {
+    char letter;
+    uint64_t factor;
+};
+
+/* "12h" and the like; 0: it is no such number. */
+static uint64_t
+quantity(const char *text, const struct unit *units)
+{
+    unsigned long long n;
+    char *end;
+
+    errno = 0;
+    n = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *text == '-')
+        return 0;
+    for (; units->letter != '\0'; units++) {
+        if (*end == units->letter && end[1] == '\0' && n <= UINT64_MAX / 2 / units->factor)
+            return n * units->factor;
+    }
+    return 0;
+}
+
+static error_t
+parse_store(int key, char *arg, struct argp_state *state)
+{
+    static const struct unit times[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {0, 0}};
+    static const struct unit sizes[] = {
+        {'K', 1ull << 10}, {'M', 1ull << 20}, {'G', 1ull << 30}, {'T', 1ull << 40}, {0, 0}};
+    struct options *o = state->input;
+
+    switch (key) {
+    case OPTION_STORE:
+        o->store.path = arg;
+        return 0;
+    case OPTION_SALVAGE:
+        o->store.salvage = true;
+        return 0;
+    case OPTION_KEEP_RESULTS:
+        if ((o->store.keep_s = quantity(arg, times)) == 0)
+            argp_error(state, "no time '%s': it is like 90s, 30m, 12h or 7d", arg);
+        return 0;
+    case OPTION_STORE_SIZE:
+        if ((o->store.most_bytes = quantity(arg, sizes)) == 0)
+            argp_error(state, "no size '%s': it is like 500M, 10G or 1T", arg);
+        return 0;
+    case OPTION_CRASH_AT:
+        store_crash_at(strtoull(arg, NULL, 10));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
 
 /* Visible, or else argp does not find it. */
 __attribute__((visibility("default"))) const char *argp_program_version =
@@ -74,8 +154,13 @@ parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument '%s'; endpoints are given with --bind", arg);
         return 0;
+    case ARGP_KEY_END:
+        if (o->store.path == NULL &&
+            (o->store.salvage || o->store.keep_s > 0 || o->store.most_bytes > 0))
+            argp_error(state, "there is no store: give it with --store PATH");
+        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_store(key, arg, state);
     }
 }
 
@@ -119,7 +204,8 @@ run(const struct options *o)
     struct shell *shell;
     int rc;
 
-    if ((shell = shell_new(o->endpoints, o->count, o->insecure, why, sizeof(why))) == NULL) {
+    if ((shell = shell_new(o->endpoints, o->count, o->insecure, &o->store, why, sizeof(why))) ==
+        NULL) {
         fprintf(stderr, "ladle-broker: %s\n", why);
         return 1;
     }

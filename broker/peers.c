@@ -121,6 +121,8 @@ link_peer(struct scheduler *s, struct peer *p)
         p->carrier->ncarried++;
         return;
     }
+    if (p->own)
+        return;
     TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
     TAILQ_INSERT_TAIL(&s->by_beat, p, by_beat);
 }
@@ -133,6 +135,8 @@ unlink_peer(struct scheduler *s, struct peer *p)
         p->carrier->ncarried--;
         return;
     }
+    if (p->own)
+        return;
     TAILQ_REMOVE(&s->by_heard, p, by_heard);
     TAILQ_REMOVE(&s->by_beat, p, by_beat);
 }
@@ -164,6 +168,7 @@ peer_new(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number
     p->number = number;
     p->key = key_of(id, number);
     p->carrier = carrier;
+    p->own = s->config.own_peers != 0 && id >= s->config.own_peers;
     LIST_INIT(&p->carried);
     p->role = m->role;
     p->protocol = m->protocol < LADLE_PROTOCOL ? m->protocol : LADLE_PROTOCOL;
@@ -310,6 +315,8 @@ peer_gone(struct scheduler *s, struct peer *p, enum parting how, const char *why
 void
 peer_heard(struct scheduler *s, struct peer *p)
 {
+    if (p->own)
+        return;
     p->heard = s->now - s->stopped;
     TAILQ_REMOVE(&s->by_heard, p, by_heard);
     TAILQ_INSERT_TAIL(&s->by_heard, p, by_heard);
@@ -409,7 +416,7 @@ tell_grid(struct scheduler *s)
             carried_tell(s, c);
             continue;
         }
-        if ((o = peer_say(s, c->peer, MESSAGE_GRID)) == NULL)
+        if (c->peer == NULL || c->peer->own || (o = peer_say(s, c->peer, MESSAGE_GRID)) == NULL)
             continue;
         o->m.grid =
             (struct message_grid){.workers = (uint32_t)s->nworkers, .slots = (uint32_t)s->slots};

@@ -50,6 +50,7 @@ struct route {
     uint64_t weighed, received; /* the same when hoard.h last looked, and the kernel's bytes then */
 
     char label[160];  /* for the log: "worker node1"; "" before its HELLO */
+    char name[65];    /* of the program, from its hello */
     bool joined;      /* it was welcomed */
     bool is_operator; /* comes and goes without a line in the log */
     bool said_bye;

@@ -27,6 +27,9 @@ struct scheduler_config { /* 0: the default of limits.h */
      * it: jobs get numbers that would be the same there, and work waits for its worker. */
     bool lasting;
     uint64_t first_lease; /* random if it is lasting, as no two leases may have the same number */
+    /* Peers from this number on are the broker's own: they have no signs of life, and nobody counts
+     * them. 0: there are none. */
+    uint32_t own_peers;
     uint64_t
         seed; /* of the scheduler's own choices; the same seed and inputs give the same outputs */
 };

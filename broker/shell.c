@@ -20,6 +20,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -39,6 +40,7 @@ struct shell {
     struct poller *poller;
     struct watch router_watch, monitor_watch, signal_watch;
     struct scheduler *scheduler;
+    struct depot *depot;
     struct arena *in, *out;
     struct routes routes;
     struct gate gate;
@@ -80,6 +82,7 @@ note_hello(struct route *r, const struct message_hello *h)
         [ROLE_EXECUTOR] = "executor", [ROLE_OPERATOR] = "operator",
     };
 
+    snprintf(r->name, sizeof(r->name), "%.64s", h->name);
     snprintf(r->label, sizeof(r->label), "%s %.64s (pid %llu on %.64s)",
              roles[h->role <= ROLE_OPERATOR ? h->role : ROLE_NONE], h->name,
              (unsigned long long)h->pid, h->host);
@@ -109,6 +112,7 @@ remove_route(struct shell *s, struct route *r, int64_t now)
     if (r->joined && !r->is_operator && may_log(s, now))
         log_info("%s %s", label(r), r->said_bye ? "left" : "is gone: its connection ended");
     scheduler_gone(s->scheduler, r->number, now);
+    depot_gone(s->depot, r->number);
     routes_remove(&s->routes, r);
 }
 
@@ -129,6 +133,7 @@ send_message(struct shell *s, struct route *r, const struct message *m, int64_t 
         why = errno == ENOBUFS ? "it reads too slowly" : "out of memory";
         scheduler_count_cut(s->scheduler);
         scheduler_gone(s->scheduler, r->number, now);
+        depot_gone(s->depot, r->number);
         cut(s, r, why, now);
         return;
     }
@@ -143,6 +148,7 @@ refuse(struct shell *s, struct route *r, const char *why, int64_t now)
 
     scheduler_count_cut(s->scheduler);
     scheduler_gone(s->scheduler, r->number, now);
+    depot_gone(s->depot, r->number);
     send_message(s, r, &m, now);
     if (r->state == ROUTE_OPEN)
         cut(s, r, why, now);
@@ -167,7 +173,22 @@ note_output(struct shell *s, struct route *r, const struct message *m, int64_t n
         if (r->joined && r->fd >= 0) /* it has as long to come back as others to come */
             gate_accepted(&s->gate, r->fd, now);
         r->joined = false;
+        depot_gone(s->depot, r->number);
     }
+}
+
+static void
+pass(struct shell *s, uint32_t number, const struct message *m, int64_t now)
+{
+    struct route *r = routes_find(&s->routes, number);
+
+    if (r == NULL || (r->state != ROUTE_OPEN && (m->type != MESSAGE_REFUSED || m->client != 0)))
+        return;
+    note_output(s, r, m, now);
+    log_debug("to %s: %s", label(r), message_name(m->type));
+    send_message(s, r, m, now);
+    if (m->type == MESSAGE_REFUSED && m->client == 0)
+        routes_condemn(&s->routes, r, now + REFUSED_US);
 }
 
 static void
@@ -177,16 +198,39 @@ perform(struct shell *s, int64_t now)
     uint32_t number;
 
     while (scheduler_output(s->scheduler, &number, &m)) {
-        struct route *r = routes_find(&s->routes, number);
-
-        if (r == NULL || (r->state != ROUTE_OPEN && (m.type != MESSAGE_REFUSED || m.client != 0)))
-            continue;
-        note_output(s, r, &m, now);
-        log_debug("to %s: %s", label(r), message_name(m.type));
-        send_message(s, r, &m, now);
-        if (m.type == MESSAGE_REFUSED && m.client == 0)
-            routes_condemn(&s->routes, r, now + REFUSED_US);
+        if (number >= DEPOT_PEERS)
+            depot_grid_input(s->depot, number, &m);
+        else
+            pass(s, number, &m, now);
     }
+}
+
+/* What came in goes to the disk, and what that allows to the scheduler. -1: the disk failed. */
+static int
+keep(struct shell *s, int64_t now)
+{
+    bool any = true;
+    struct message m;
+    uint32_t number;
+
+    while (any) {
+        if (depot_tick(s->depot, now, time(NULL)) != 0) {
+            log_error("%s", depot_why(s->depot));
+            errno = EIO;
+            return -1;
+        }
+        for (any = false; depot_output(s->depot, &number, &m); any = any || number >= DEPOT_PEERS) {
+            if (number < DEPOT_PEERS)
+                pass(s, number, &m, now);
+            else if (scheduler_input(s->scheduler, number, &m, now) != 0)
+                log_error("a detached job: %s", scheduler_why(s->scheduler));
+        }
+        if (!any)
+            break;
+        scheduler_tick(s->scheduler, now);
+        perform(s, now);
+    }
+    return 0;
 }
 
 static void
@@ -222,6 +266,11 @@ input(struct shell *s, struct route *r, zmq_msg_t *header, struct blob *data, in
         note_hello(r, &m.hello);
     else if (m.type == MESSAGE_BYE && m.client == 0)
         r->said_bye = true;
+    if (r->joined && depot_takes(s->depot, r->number, &m)) {
+        if (depot_input(s->depot, r->number, r->name, &m) != 0)
+            refuse(s, r, depot_why(s->depot), now);
+        return;
+    }
     if (scheduler_input(s->scheduler, r->number, &m, now) != 0)
         cut(s, r, scheduler_why(s->scheduler), now); /* counted there, as is its REFUSED put out */
 }
@@ -427,8 +476,9 @@ events(void *socket)
 static int64_t
 deadline(struct shell *s, int64_t now)
 {
-    int64_t at = scheduler_deadline(s->scheduler);
+    int64_t at = scheduler_deadline(s->scheduler), kept = depot_deadline(s->depot);
 
+    at = kept < at ? kept : at;
     if (!TAILQ_EMPTY(&s->routes.waiting) && at > now + RETRY_US)
         at = now + RETRY_US;
     if (at > s->routes.due)
@@ -464,6 +514,8 @@ shell_run(struct shell *s)
         hear_bytes(s, now);
         scheduler_tick(s->scheduler, now);
         perform(s, now);
+        if (keep(s, now) != 0)
+            return -1;
     }
     return 0;
 }
@@ -533,7 +585,8 @@ open_sockets(struct shell *s)
 static int
 open_scheduler(struct shell *s)
 {
-    struct scheduler_config config = {.software = "ladle " LADLE_VERSION, .lasting = true};
+    struct scheduler_config config = {
+        .software = "ladle " LADLE_VERSION, .lasting = true, .own_peers = DEPOT_PEERS};
 
     if (getrandom(&config.first_lease, sizeof(config.first_lease), 0) !=
             sizeof(config.first_lease) ||
@@ -577,7 +630,8 @@ allowance(struct budget *budget, char *why, size_t size)
 }
 
 struct shell *
-shell_new(const char *const *endpoints, unsigned count, bool insecure, char *why, size_t size)
+shell_new(const char *const *endpoints, unsigned count, bool insecure,
+          const struct depot_config *store, char *why, size_t size)
 {
     struct budget budget;
     struct shell *s;
@@ -596,6 +650,11 @@ shell_new(const char *const *endpoints, unsigned count, bool insecure, char *why
         watch(s, &s->router_watch, zmq_fd(s->router), woken) != 0 ||
         watch(s, &s->monitor_watch, zmq_fd(s->monitor), woken) != 0)
         goto fail;
+    /* Before anybody can connect: what is kept is there first. */
+    if ((s->depot = depot_new(store, clock_us(), time(NULL), why, size)) == NULL) {
+        shell_free(s);
+        return NULL;
+    }
     for (unsigned i = 0; i < count; i++) {
         if (binding_bind(s->router, endpoints[i], s->endpoints[i], why, size) != 0) {
             shell_free(s);
@@ -650,6 +709,7 @@ shell_free(struct shell *s)
         zmq_ctx_term(s->context);
     for (unsigned i = 0; i < s->nendpoints; i++)
         binding_remove(s->endpoints[i]);
+    depot_free(s->depot);
     scheduler_free(s->scheduler);
     arena_free(s->in);
     arena_free(s->out);

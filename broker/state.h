@@ -196,6 +196,7 @@ struct peer {
     int64_t heard; /* on the clock that stands while the scheduler is stopped */
     int64_t beat;  /* when the last sign of life went to it */
     uint64_t backlog;
+    bool own;    /* the broker's: config.own_peers */
     bool doomed; /* we ran out of memory for a message to it */
     struct blob *name, *host;
     struct client *client; /* by role; an operator has neither */
