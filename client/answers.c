@@ -1,6 +1,8 @@
 /* What the broker says to the core. */
 #include "core.h"
 
+#include "detached.h"
+
 #include "../proto/limits.h"
 
 #include <stdlib.h>
@@ -294,7 +296,7 @@ input_welcome(struct core *core, const struct message_welcome *m, int64_t now)
     core->grant = 0;
     core->workers = m->workers;
     core->slots = m->slots;
-    core->under_way = 0;
+    core->under_way = core->depositing = 0;
     core->received = core->taken = 0;
     core->taken_at = now;
     core->news = true;
@@ -308,6 +310,10 @@ input_welcome(struct core *core, const struct message_welcome *m, int64_t now)
         uint64_t index = 0;
         struct chunk *c;
 
+        if (j->detached) {
+            core_detached_welcome(core, j);
+            continue;
+        }
         j->refs++;
         if (j->cursor > j->before)
             j->before = j->cursor;
@@ -362,11 +368,18 @@ core_input(struct core *core, const struct message *m, int64_t now)
         input_grid(core, &m->grid);
         return 0;
     case MESSAGE_ACCEPTED:
+        if (m->range.job & DETACHED_NUMBER)
+            return core_detached_input(core, m);
         input_accepted(core, &m->range);
         return 0;
+    case MESSAGE_ATTACHED:
+    case MESSAGE_FETCHED:
+        return core_detached_input(core, m);
     case MESSAGE_RESULTS:
         if (input_results(core, &m->results) != 0)
             return -1;
+        if (m->results.job & DETACHED_NUMBER) /* its window is another */
+            return 0;
         core->received +=
             m->results.columns.length + (uint64_t)m->results.columns.count * TASK_COST;
         return 0;

@@ -1,5 +1,7 @@
 #include "core.h"
 
+#include "detached.h"
+
 #include "../base/clock.h"
 #include "../proto/limits.h"
 
@@ -95,7 +97,10 @@ core_look_at(struct core *core, struct job *j)
 {
     struct job *before;
 
-    if (j->is_ready || !(has_inputs_to_send(core, j) || has_end_to_send(j)))
+    if (j->is_ready)
+        return;
+    if (j->detached ? !core_detached_due(core, j)
+                    : !(has_inputs_to_send(core, j) || has_end_to_send(j)))
         return;
     TAILQ_FOREACH_REVERSE(before, &core->ready, job_list, ready)
     {
@@ -157,13 +162,16 @@ free_job(struct core *core, struct job *j)
     spec_unref(j->spec);
     free(j->table);
     free(j->notice);
+    free(j->refusal);
     free(j);
 }
 
 static void
 job_maybe_free(struct core *core, struct job *j)
 {
-    if (j->closed && j->live == 0 && j->refs == 0 && (!j->announced || j->end_sent))
+    if (j->detached && !core_detached_settled(j))
+        return;
+    if (j->closed && j->live == 0 && j->refs == 0 && (j->detached || !j->announced || j->end_sent))
         free_job(core, j);
 }
 
@@ -215,6 +223,12 @@ core_free(struct core *core)
 struct job *
 core_job(struct core *core, const struct spec *spec, int64_t now)
 {
+    return core_job_numbered(core, spec, ++core->last_job, now);
+}
+
+struct job *
+core_job_numbered(struct core *core, const struct spec *spec, uint64_t number, int64_t now)
+{
     struct job *j, *before;
 
     if ((j = calloc(1, sizeof(*j))) == NULL)
@@ -223,7 +237,7 @@ core_job(struct core *core, const struct spec *spec, int64_t now)
         free(j);
         return NULL;
     }
-    j->number = ++core->last_job;
+    j->number = number;
     j->refs = 1;
     j->deadline = CLOCK_NEVER;
     TAILQ_INIT(&j->arrived);
@@ -371,7 +385,11 @@ core_drop(struct core *core, struct job *j)
         index = c->first + c->count;
         core_release_tasks(core, c, c->handles);
     }
-    core_cancel(core, j, 0, j->total);
+    j->dropped = true;
+    if (j->detached)
+        core_leave(core, j);
+    else
+        core_cancel(core, j, 0, j->total);
     j->refs--;
     core_release(core, j);
 }
@@ -500,6 +518,8 @@ enum sending { SENDING_MESSAGE, SENDING_BLOCKED, SENDING_NOTHING };
 static enum sending
 output_job(struct core *core, struct job *j, struct message *m, int64_t now)
 {
+    if (j->detached)
+        return core_detached_output(core, j, m) ? SENDING_MESSAGE : SENDING_NOTHING;
     while (j->cursor < j->total) {
         struct chunk *c = job_chunk(j, j->cursor);
         uint32_t n;

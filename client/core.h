@@ -79,14 +79,15 @@ struct core {
     struct share_list shares;
     bool shares_changed; /* there may be something to tell about them */
 
-    uint64_t unended;   /* tasks */
-    uint64_t under_way; /* bytes of tasks at the broker, TASK_COST each included */
-    uint64_t received;  /* bytes of results */
-    uint64_t taken;     /* of these, told to the broker, ... */
-    int64_t taken_at;   /* ... the last time at */
-    uint64_t order;     /* of segments */
-    uint64_t failed;    /* tasks that did not end well */
-    uint64_t late;      /* results of tasks that had ended */
+    uint64_t unended;    /* tasks */
+    uint64_t under_way;  /* bytes of tasks at the broker, TASK_COST each included */
+    uint64_t depositing; /* of detached ones, on their way to its disk */
+    uint64_t received;   /* bytes of results */
+    uint64_t taken;      /* of these, told to the broker, ... */
+    int64_t taken_at;    /* ... the last time at */
+    uint64_t order;      /* of segments */
+    uint64_t failed;     /* tasks that did not end well */
+    uint64_t late;       /* results of tasks that had ended */
 
     struct watcher_list woken; /* their tasks have ended */
     struct partial_list partials, unclaimed;
@@ -109,6 +110,8 @@ void core_free(struct core *core);
 /* A job without inputs, which the caller keeps until core_release(); NULL: ENOMEM. A deadline in
  * the spec counts from now. */
 struct job *core_job(struct core *core, const struct spec *spec, int64_t now);
+struct job *core_job_numbered(struct core *core, const struct spec *spec, uint64_t number,
+                              int64_t now);
 /* The next input, copied. It is task job->total - 1, of *chunk_p, and has a handle. -1: ENOMEM. */
 int core_append(struct core *core, struct job *j, const void *input, size_t size,
                 struct chunk **chunk_p);

@@ -1,6 +1,8 @@
 /* How tasks end, in the core: by results, by a sentence for many, by cancelling. */
 #include "core.h"
 
+#include "detached.h"
+
 #include "../base/clock.h"
 #include "../proto/limits.h"
 
@@ -219,9 +221,30 @@ core_cancel(struct core *core, struct job *j, uint64_t first, uint64_t count)
     uint64_t end = count > j->total || first > j->total - count ? j->total : first + count;
     struct ending e = {.outcome = OUTCOME_CANCELLED, .worker = ""};
 
-    cancel_under_way(core, j, first, end);
+    if (j->detached) { /* all of it: what was not sent yet must not leave a gap */
+        j->cancelling = true;
+        core_look_at(core, j);
+    } else {
+        cancel_under_way(core, j, first, end);
+    }
     e.text = text_blob("cancelled");
     (void)core_end_range(core, j, first, end - first, &e, false);
+    blob_unref(e.text);
+}
+
+/* For this session only. */
+static void
+end_detached(struct core *core, struct job *j)
+{
+    struct ending e = {.outcome = OUTCOME_LOST, .worker = ""};
+
+    e.text = text_blob("this session has ended, or its broker is away: what was accepted goes on, "
+                       "and futures_attach() finds it");
+    j->refs++;
+    j->refused = true;
+    (void)core_end_range(core, j, 0, j->total, &e, false);
+    core_leave(core, j);
+    core_release(core, j);
     blob_unref(e.text);
 }
 
@@ -232,6 +255,10 @@ core_end_all(struct core *core, enum outcome outcome, const char *text, bool tel
     struct job *j, *next;
 
     HASH_ITER (hh, core->jobs, j, next) {
+        if (j->detached) {
+            end_detached(core, j);
+            continue;
+        }
         if (tell)
             cancel_under_way(core, j, 0, j->total);
         (void)core_end_range(core, j, 0, j->total, &e, false);
@@ -262,7 +289,8 @@ core_tick(struct core *core, int64_t now)
         j->deadline = CLOCK_NEVER;
         j->expired = true;
         e.text = core_deadline_text(j);
-        cancel_under_way(core, j, 0, j->total);
+        if (!j->detached) /* the broker knows it, too */
+            cancel_under_way(core, j, 0, j->total);
         (void)core_end_range(core, j, 0, j->total, &e, false);
         blob_unref(e.text);
     }

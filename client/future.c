@@ -1,4 +1,5 @@
 /* One future. */
+#include "detached.h"
 #include "session.h"
 
 #include "../proto/limits.h"
@@ -493,13 +494,19 @@ future_destroy(future_t **self_p)
         /* No handle, no segment: nobody will read why. The chunk may be gone after either. */
         j->refs++;
         c->handles--;
-        core_cancel(s->core, j, index, 1);
+        if (j->detached) {
+            j->dropped = true;
+            core_leave(s->core, j);
+        } else {
+            core_cancel(s->core, j, index, 1);
+        }
         if ((c = job_chunk(j, index)) != NULL && c->first <= index)
             core_release_tasks(s->core, c, 0);
         core_release(s->core, j);
     } else {
         core_release_tasks(s->core, c, 1);
     }
+    free(f->job_id);
     future_free(f);
     session_unref(s);
     errno = error;

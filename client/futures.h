@@ -60,6 +60,11 @@ typedef struct {
     /* Bytes that each task may use: it is stopped beyond, CRASHED, and runs only where so much is
      * to be had beside others that asked for theirs. 0: no limit, and nothing is kept for it. */
     uint64_t memory;
+    /* On a grid whose broker has a store (ladle-broker --store): the job outlives this session, and
+     * the broker. What was accepted is on disk there. futures_attach() finds it by its id; neither
+     * destroying its handles nor the session cancels it. Not for futures_imap(), map_reduce() and
+     * map_scan(), nor in tasks. */
+    bool detached;
 } task_options_t;
 
 /* ---- session ----------------------------------------------------------------------------------
@@ -147,6 +152,12 @@ LADLE_API const char *futures_error(void);
  * ENOMEM. An unknown function is told by the future: REJECTED. */
 LADLE_API future_t *futures_submit(futures_t *self, const char *function, const void *input,
                                    size_t size, const task_options_t *options);
+
+/* The results of a detached job: of a map, or a single task, that this or another process submitted
+ * with .detached, by its id. Those of tasks that have not ended come when they do. NULL with errno
+ * ENOENT (the broker has no such job, or not any more), EINVAL (no id; no grid), ETIMEDOUT, EPIPE.
+ */
+LADLE_API results_t *futures_attach(futures_t *self, const char *id, const task_options_t *options);
 
 /* One task, awaited. On success the result is *result_p, of *size_p bytes, to be given to free();
  * both may be NULL. -1 with errno ECANCELED, EIO (it failed, crashed ...; futures_error() has its
@@ -258,7 +269,12 @@ LADLE_API int futures_wait(future_t **list, size_t count, futures_when_t when, i
  * *count_p. NULL when the list is empty (errno 0), or at the timeout (ETIMEDOUT). */
 LADLE_API future_t *futures_next(future_t **list, size_t *count_p, int timeout);
 
-/* One that has not ended is cancelled. */
+/* The id of its detached job, once the broker's store has it (this waits for that): 32 hexadecimal
+ * digits, borrowed from the future. NULL with errno EINVAL (it is not detached), EIO (it was not
+ * accepted: futures_error() says why), EPIPE. */
+LADLE_API const char *future_job(future_t *self);
+
+/* One that has not ended is cancelled, unless it is detached. */
 LADLE_API void future_destroy(future_t **self_p);
 
 /* ---- many: the results of a map
@@ -295,6 +311,10 @@ LADLE_API void results_progress(results_t *self, uint64_t *done_p, uint64_t *fai
  * terminal. */
 LADLE_API void results_show_progress(results_t *self, FILE *stream);
 LADLE_API int results_on_partial(results_t *self, future_partial_fn *fn, void *arg);
+
+/* The id of a detached job, once all of it is in the broker's store (this waits for that), as of
+ * future_job(). */
+LADLE_API const char *results_job(results_t *self);
 
 LADLE_API void results_cancel(results_t *self); /* what has not ended is CANCELLED */
 LADLE_API void results_destroy(results_t **self_p);

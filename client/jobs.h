@@ -110,6 +110,19 @@ struct job {
     uint32_t unclaimed; /* partial results that nobody asked for yet */
     bool known;         /* there is such a function */
     char *notice;       /* why it waits; NULL */
+    /* detached.c */
+    bool detached;
+    uint8_t id[16];
+    bool attached; /* somebody else submitted it */
+    bool opened;   /* the broker has told how it stands */
+    bool sealed;   /* all of it is on disk */
+    bool refused;  /* there is nothing to be said about it any more */
+    bool dropped;  /* nobody asks for its results */
+    bool cancelling, cancel_told;
+    bool fetch_due;
+    uint64_t fetched;      /* the place in the store up to which results were sent */
+    enum kept_error error; /* why the store does not have all of it, ... */
+    char *refusal;         /* ... in words; NULL */
     struct share **shares; /* constants that its tasks may ask for; let go when all have ended */
     uint32_t nshares;
     TAILQ_ENTRY(job) ready;

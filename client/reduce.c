@@ -301,7 +301,7 @@ futures_map_reduce(futures_t *self, const char *map_function, const char *reduce
     int failed = 0;
 
     if (!session_usable(self) || options_check(map_function, options) != 0 ||
-        options_check(reduce_function, options) != 0 ||
+        options_check(reduce_function, options) != 0 || detached_check(self, options, true) != 0 ||
         combine_check(map_function, inputs, count, size, 1) != 0 ||
         identity_check(identity, identity_size, count) != 0)
         return -1;

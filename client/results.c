@@ -43,7 +43,7 @@ results_scan(results_t *r, struct combine *c)
 }
 
 struct job *
-results_job(const results_t *r)
+results_own_job(const results_t *r)
 {
     return r->job;
 }
@@ -474,6 +474,7 @@ results_destroy(results_t **self_p)
     core_drop(s->core, r->job);
     free(r->error);
     free(r->aligned);
+    free(r->job_id);
     free(r);
     session_unref(s);
     errno = error;

@@ -39,6 +39,7 @@ struct results {
     future_partial_fn *partial;
     void *partial_arg;
     struct meter meter;
+    char *job_id; /* told by results_job(); NULL */
 };
 
 /* Get the next segment. 0; -1 with errno 0 (there are no more), ETIMEDOUT, or ENOMEM. */

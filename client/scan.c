@@ -502,7 +502,7 @@ futures_map_scan(futures_t *self, const char *map_function, const char *reduce_f
     results_t *r;
 
     if (!session_usable(self) || options_check(map_function, options) != 0 ||
-        options_check(reduce_function, options) != 0 ||
+        options_check(reduce_function, options) != 0 || detached_check(self, options, true) != 0 ||
         combine_check(map_function, inputs, count, size, block_of(count)) != 0)
         return NULL;
     if (count == 0)

@@ -125,8 +125,10 @@ futures_terminate(futures_t *self)
     if (!session_usable(self))
         return;
     session_lock(self);
-    self->closed = self->stopped = true;
+    self->closed = true;
     session_close_singles(self);
+    session_deposit(self);
+    self->stopped = true;
     core_end_all(self->core, OUTCOME_CANCELLED, "cancelled: the session was terminated", true);
     session_news(self);
     session_unlock(self);
@@ -149,8 +151,10 @@ futures_destroy(futures_t **self_p)
         return;
     }
     session_lock(s);
-    s->closed = s->stopped = true;
+    s->closed = true;
     session_close_singles(s);
+    session_deposit(s);
+    s->stopped = true;
     core_end_all(s->core, OUTCOME_CANCELLED, "cancelled: the session was destroyed", true);
     session_news(s);
     session_unlock(s);

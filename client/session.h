@@ -109,6 +109,8 @@ bool session_advance(futures_t *s);
 int session_timed_out(futures_t *s, const struct job *j, int timeout);
 /* The core has news: tell who waits. With the lock held. */
 void session_news(futures_t *s);
+/* Until detached jobs are on disk, but not for ever. With the lock held. */
+void session_deposit(futures_t *s);
 
 /* The whole sentence about a task that did not end well; NULL: ENOMEM. To be freed. Without the
  * lock. */
@@ -142,6 +144,8 @@ void session_serve(const futures_config_t *config) __attribute__((noreturn));
 
 /* Checks function and options, and makes a job out of them, with the lock held. */
 int options_check(const char *function, const task_options_t *options);
+/* -1 if the options ask for what this session cannot have; `here`: the call needs its results. */
+int detached_check(const futures_t *s, const task_options_t *options, bool here);
 struct job *session_job(futures_t *s, const char *function, const task_options_t *options,
                         bool singles);
 /* The open stream of single tasks that this one joins. */
@@ -153,7 +157,7 @@ int session_accepts(futures_t *s);
 void session_reject_unknown(futures_t *s, struct job *j, uint64_t first, uint64_t count);
 /* A map without inputs so far. */
 results_t *results_new(futures_t *s, struct job *j, const task_options_t *options);
-struct job *results_job(const results_t *r);
+struct job *results_own_job(const results_t *r);
 void results_lazy(results_t *r, futures_next_fn *next, void *arg);
 void results_scan(results_t *r, struct combine *c); /* they come from there, and keep it */
 /* Called by session_dispatch() with the lock held: the callback for a partial result. */
@@ -186,6 +190,7 @@ struct future {
     uint64_t mark;   /* of the last futures_wait() that saw it */
     struct key *key; /* of its task; NULL: it has none */
     struct extras *extras;
+    char *job_id; /* told by future_job(); NULL */
 };
 
 /* ---- keys -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* Submitting: checks, options, jobs, and the streams of single tasks. */
 #include "session.h"
 
+#include "detached.h"
 #include "serve.h"
 
 #include "../proto/limits.h"
@@ -9,6 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 static const task_options_t defaults;
 
@@ -110,6 +112,26 @@ options_check(const char *function, const task_options_t *options)
     return o->needs != NULL ? needs_check(o->needs) : 0;
 }
 
+int
+detached_check(const futures_t *s, const task_options_t *options, bool here)
+{
+    if (options == NULL || !options->detached)
+        return 0;
+    if (s->kind == KIND_NESTED)
+        return error_set(EINVAL, "a task cannot submit detached jobs: its program can");
+    if (s->kind != KIND_GRID)
+        return error_set(EINVAL,
+                         "\"%s\" ends with this program, and a detached job does not: it needs a "
+                         "broker that was started with --store",
+                         s->endpoint);
+    if (here)
+        return error_set(EINVAL, "this call works on its results itself, so that it cannot be "
+                                 "detached: futures_map() can");
+    if (options->key != NULL)
+        return error_set(EINVAL, "a key is for tasks of this session: a detached job has its id");
+    return 0;
+}
+
 static uint32_t
 retries_of(const task_options_t *o)
 {
@@ -172,10 +194,16 @@ struct job *
 session_job(futures_t *s, const char *function, const task_options_t *options, bool singles)
 {
     struct spec spec = spec_of(s, function, options, singles);
+    uint8_t id[16];
 
     if (spec.seed == 0)
         spec.seed = mix(mix(s->config.seed) + s->ordinal);
     s->ordinal++;
+    if (options != NULL && options->detached) {
+        if (getrandom(id, sizeof(id), 0) != sizeof(id))
+            return NULL;
+        return core_job_detached(s->core, &spec, id, false, spec.deadline_ms > 0 ? clock_us() : 0);
+    }
     return core_job(s->core, &spec, spec.deadline_ms > 0 ? clock_us() : 0);
 }
 
@@ -276,9 +304,10 @@ static int
 append_single(futures_t *s, const char *function, const void *input, size_t size,
               const task_options_t *options, struct future *f)
 {
-    bool alone = options != NULL && options->deadline > 0;
+    bool detached = options != NULL && options->detached;
+    bool alone = options != NULL && (options->deadline > 0 || detached);
     struct job *j =
-        alone ? session_job(s, function, options, true) : session_single(s, function, options);
+        alone ? session_job(s, function, options, !detached) : session_single(s, function, options);
 
     if (j == NULL)
         return -1;
@@ -336,7 +365,7 @@ futures_submit(futures_t *self, const char *function, const void *input, size_t 
     struct future *f;
 
     if (!session_usable(self) || options_check(function, options) != 0 ||
-        input_check(input, size) != 0)
+        detached_check(self, options, false) != 0 || input_check(input, size) != 0)
         return NULL;
     if ((f = future_new(self)) == NULL)
         return error_null(ENOMEM, "out of memory");
@@ -464,7 +493,7 @@ open_map(futures_t *s, const char *function, const task_options_t *options)
     results_t *r = NULL;
     struct job *j;
 
-    if (options_check(function, options) != 0)
+    if (options_check(function, options) != 0 || detached_check(s, options, false) != 0)
         return NULL;
     if (options != NULL && options->key != NULL)
         return error_null(EINVAL, "a key names one task: it is for futures_submit(), not for maps");
@@ -486,7 +515,7 @@ open_map(futures_t *s, const char *function, const task_options_t *options)
 static results_t *
 close_map(futures_t *s, results_t *r, int failed)
 {
-    struct job *j = results_job(r);
+    struct job *j = results_own_job(r);
 
     if (failed != 0) {
         results_destroy(&r);
@@ -517,7 +546,7 @@ futures_map(futures_t *self, const char *function, const void *inputs, size_t co
                           size);
     if ((r = open_map(self, function, options)) == NULL)
         return NULL;
-    return close_map(self, r, append_equal(self, results_job(r), inputs, count, size));
+    return close_map(self, r, append_equal(self, results_own_job(r), inputs, count, size));
 }
 
 static int
@@ -546,7 +575,8 @@ futures_mapv(futures_t *self, const char *function, const struct iovec *inputs, 
     if (!session_usable(self) || inputs_check(inputs, count) != 0 ||
         (r = open_map(self, function, options)) == NULL)
         return NULL;
-    while (done < count && (n = append_some(self, results_job(r), inputs + done, count - done)) > 0)
+    while (done < count &&
+           (n = append_some(self, results_own_job(r), inputs + done, count - done)) > 0)
         done += n;
     return close_map(self, r, n == 0 ? -1 : 0);
 }
@@ -561,6 +591,8 @@ futures_imap(futures_t *self, const char *function, futures_next_fn *next, void 
         return NULL;
     if (next == NULL)
         return error_null(EINVAL, "there is no function that gives the inputs: next is NULL");
+    if (detached_check(self, options, true) != 0)
+        return NULL;
     if ((r = open_map(self, function, options)) != NULL)
         results_lazy(r, next, arg);
     return r;
