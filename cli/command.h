@@ -7,5 +7,10 @@ int command_replay(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_drain(int argc, char **argv);
+int command_jobs(int argc, char **argv);
+int command_wait(int argc, char **argv);
+int command_result(int argc, char **argv);
+int command_cancel(int argc, char **argv);
+int command_retry_failed(int argc, char **argv);
 
 #endif

@@ -20,6 +20,12 @@ static const struct command {
     {"replay", "ladle replay", "run a failed task again, in the foreground or a debugger",
      command_replay},
     {"drain", "ladle drain", "have a worker finish what it runs, and end", command_drain},
+    {"jobs", "ladle jobs", "list the detached jobs that a broker keeps", command_jobs},
+    {"wait", "ladle wait", "wait until a detached job has ended", command_wait},
+    {"result", "ladle result", "write the results of a detached job", command_result},
+    {"cancel", "ladle cancel", "cancel a detached job", command_cancel},
+    {"retry-failed", "ladle retry-failed", "run what failed of a detached job once more",
+     command_retry_failed},
     {"help", "ladle help", "explain a command", command_help},
     {"version", "ladle version", "print the version", command_version},
 };
@@ -52,7 +58,7 @@ usage(FILE *stream)
     fprintf(stream, "Usage: ladle COMMAND [OPTION...]\n"
                     "Futures for C, on all cores or on a grid.\n\n");
     for (int i = 0; i < NCOMMANDS; i++)
-        fprintf(stream, "  %-9s %s\n", commands[i].name, commands[i].summary);
+        fprintf(stream, "  %-12s %s\n", commands[i].name, commands[i].summary);
     fprintf(stream, "\n`ladle help COMMAND` tells more about one of them.\n");
 }
 
