@@ -52,3 +52,19 @@ if(TARGET ladle-worker)
   set_tests_properties(shared_constants PROPERTIES TIMEOUT 900)
   add_dependencies(test_shared_constants ladle-broker ladle-worker ladle-cli)
 endif()
+
+# Jobs that outlive their clients and brokers.
+if(TARGET ladle-worker)
+  add_library(system_shim SHARED programs/shim.c)
+  target_link_libraries(system_shim PRIVATE ladle_flags ${CMAKE_DL_LIBS})
+  set_target_properties(system_shim PROPERTIES C_VISIBILITY_PRESET default
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+  foreach(test detached store_faults)
+    ladle_unit_test(${test} SOURCES test_${test}.c keeping.c
+      LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
+        PkgConfig::JANSSON)
+    target_compile_definitions(test_${test} PRIVATE LADLE_SHIM="$<TARGET_FILE:system_shim>")
+    set_tests_properties(${test} PROPERTIES TIMEOUT 300)
+    add_dependencies(test_${test} ladle-broker ladle-worker ladle-cli system_shim)
+  endforeach()
+endif()

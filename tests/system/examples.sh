@@ -263,6 +263,30 @@ check_tree() {
     manners 2
 }
 
+check_detached() {
+    local broker worker id
+    ends "no store: a sentence" 1 'needs a broker that was started with --store' \
+        env LADLE_BROKER=local:1 "$bin/detached" 10
+    export LADLE_BROKER=ipc://$dir/broker
+    "$bin/ladle-broker" --bind "$LADLE_BROKER" --store "$dir/store" >broker.out 2>&1 &
+    broker=$!
+    until grep -q ready broker.out; do sleep 0.02; done
+    id=$(timeout 60 "$bin/detached" 1000)
+    kill -9 $broker
+    wait $broker 2>/dev/null
+    "$bin/ladle-broker" --bind "$LADLE_BROKER" --store "$dir/store" >broker.out 2>&1 &
+    broker=$!
+    "$bin/ladle-worker" --broker "$LADLE_BROKER" --slots 2 --directory "$dir/worker" >worker.out 2>&1 &
+    worker=$!
+    until grep -q ready broker.out; do sleep 0.02; done
+    ends "the results, after the end of program and broker" 0 \
+        '^the sum of 1000 squares is 332833500$' "$bin/detached" 1000 "$id"
+    ends "an unknown id: a sentence" 1 'has no such job' \
+        "$bin/detached" 1000 00000000000000000000000000000000
+    kill $worker $broker
+    wait
+}
+
 check_fibonacci() {
     first_line 'fibonacci(20) is 6765, by 21891 tasks'
     first_line 'fibonacci(1) is 1, by 1 tasks' 1

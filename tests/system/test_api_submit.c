@@ -159,6 +159,24 @@ futures_map_scan_row(void **state)
 }
 
 static void
+futures_attach_row(void **state)
+{
+    const long one = 1;
+    future_t *f = futures_submit(*state, "echo", &one, sizeof(one), NULL);
+    results_t *r = futures_map(*state, "echo", &one, 1, sizeof(one), NULL);
+
+    /* No broker here has a store: test_detached.c has the rest. */
+    assert_null(futures_attach(*state, "0123456789abcdef0123456789abcdef", NULL));
+    assert_int_equal(errno, EINVAL);
+    assert_null(future_job(f));
+    assert_int_equal(errno, EINVAL);
+    assert_null(results_job(r));
+    assert_int_equal(errno, EINVAL);
+    future_destroy(&f);
+    results_destroy(&r);
+}
+
+static void
 task_options_row(void **state)
 {
     task_options_t options = {.name = "a name",
@@ -203,9 +221,10 @@ int
 api_submit_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(futures_submit_row),     TEST(futures_call_row),     TEST(futures_map_row),
-        TEST(futures_mapv_row),       TEST(futures_imap_row),     TEST(as_completed_row),
-        TEST(futures_map_reduce_row), TEST(futures_map_scan_row), TEST(task_options_row),
+        TEST(futures_attach_row), TEST(futures_submit_row),     TEST(futures_call_row),
+        TEST(futures_map_row),    TEST(futures_mapv_row),       TEST(futures_imap_row),
+        TEST(as_completed_row),   TEST(futures_map_reduce_row), TEST(futures_map_scan_row),
+        TEST(task_options_row),
     };
 
     return cmocka_run_group_tests_name("api: submitting", tests, NULL, NULL);
