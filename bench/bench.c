@@ -1,6 +1,8 @@
 /* bench.c - Ladle's own figures, through its public API alone. bench.py runs it beside the peers.
  *
  *     ladle-bench ENDPOINT SLOTS map COUNT SIZE REPEAT     median of REPEAT maps
+ *     ladle-bench ENDPOINT SLOTS detached COUNT SIZE REPEAT the same, by way of the broker's store
+ *     ladle-bench ENDPOINT SLOTS deposit COUNT SIZE JOBS   detached jobs, and nobody waits for them
  *     ladle-bench ENDPOINT SLOTS submit COUNT SIZE REPEAT result|next
  *     ladle-bench ENDPOINT SLOTS latency COUNT SIZE        one submit, awaited
  *     ladle-bench ENDPOINT SLOTS busy FILE cpu|wall|sleep  FILE: seconds, a line a task
@@ -160,7 +162,8 @@ tell_rates(double *took, size_t repeat, size_t count, size_t size)
  */
 
 static void
-measure_map(futures_t *futures, size_t count, size_t size, size_t repeat)
+measure_map(futures_t *futures, size_t count, size_t size, size_t repeat,
+            const task_options_t *options)
 {
     char *inputs = numbered_inputs(count, size), *outputs = grab(count, size);
     double *took = grab(repeat, sizeof(*took));
@@ -176,7 +179,7 @@ measure_map(futures_t *futures, size_t count, size_t size, size_t repeat)
 
         memset(outputs, 0xff, count * size); /* also: its pages are there */
         start = seconds_now();
-        if ((results = futures_map(futures, "noop", inputs, count, size, NULL)) == NULL)
+        if ((results = futures_map(futures, "noop", inputs, count, size, options)) == NULL)
             die("map");
         if (results_collect(&results, outputs, size) != 0)
             die("collect");
@@ -190,6 +193,31 @@ measure_map(futures_t *futures, size_t count, size_t size, size_t repeat)
     free(inputs);
     free(outputs);
     free(took);
+}
+
+/* So many tasks in each of so many jobs: the time until they are on disk. */
+static void
+measure_deposit(futures_t *futures, size_t count, size_t size, size_t jobs)
+{
+    char *inputs = numbered_inputs(count, size);
+    results_t **all = grab(jobs, sizeof(*all));
+    double start = seconds_now(), took;
+
+    for (size_t i = 0; i < jobs; i++) {
+        all[i] = futures_map(futures, "noop", inputs, count, size,
+                             &(task_options_t){.detached = true, .needs = "nobody"});
+        if (all[i] == NULL)
+            die("map");
+    }
+    for (size_t i = 0; i < jobs; i++) {
+        if (results_job(all[i]) == NULL)
+            die("deposit");
+        results_destroy(&all[i]);
+    }
+    took = seconds_now() - start;
+    tell("rate", (double)(count * jobs) / took);
+    free(all);
+    free(inputs);
 }
 
 static void
@@ -415,7 +443,12 @@ run_command(futures_t *futures, int slots, int argc, char **argv)
     const char *what = argv[0];
 
     if (strcmp(what, "map") == 0 && argc == 4)
-        measure_map(futures, number(argv[1]), number(argv[2]), number(argv[3]));
+        measure_map(futures, number(argv[1]), number(argv[2]), number(argv[3]), NULL);
+    else if (strcmp(what, "detached") == 0 && argc == 4)
+        measure_map(futures, number(argv[1]), number(argv[2]), number(argv[3]),
+                    &(task_options_t){.detached = true});
+    else if (strcmp(what, "deposit") == 0 && argc == 4)
+        measure_deposit(futures, number(argv[1]), number(argv[2]), number(argv[3]));
     else if (strcmp(what, "submit") == 0 && argc == 5)
         measure_submit(futures, number(argv[1]), number(argv[2]), number(argv[3]),
                        strcmp(argv[4], "result") == 0);

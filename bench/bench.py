@@ -97,6 +97,54 @@ def w2_map_zmq(b):
     return Measured("/s", ours, peer, "bare libzmq", ours / peer, note)
 
 
+# ---- detached jobs -------------------------------------------------------------------------------
+
+
+@figure("a detached map through the store, 10^5 tasks/s", (">=", 1))
+def store_map(b):
+    with tempfile.TemporaryDirectory(prefix="ladle-bench-") as store:
+        with Grid(b.bin, [2], store) as grid:
+            ours = max(b.ladle(grid.endpoint, 2, "detached", MILLION, 64, 1)["rate"]
+                       for _ in range(b.rounds))
+    return Measured("/s", ours, 100000, "the goal", ours / 100000)
+
+
+@figure("a map in memory, where there is a store, against none", (">=", 0.95))
+def store_idle(b):
+    with tempfile.TemporaryDirectory(prefix="ladle-bench-") as store:
+        with Grid(b.bin, [2], store) as kept, Grid(b.bin, [2]) as grid:
+            ours, peer, note = b.rounds_of(
+                lambda: b.ladle(kept.endpoint, 2, "map", MILLION, 64, 1)["rate"],
+                lambda: b.ladle(grid.endpoint, 2, "map", MILLION, 64, 1)["rate"])
+    return Measured("/s", ours, peer, "no store", ours / peer, note)
+
+
+def replay_figure(b, tasks, jobs):
+    """Seconds from the start of a broker to its line, with so many tasks that have not ended."""
+    with tempfile.TemporaryDirectory(prefix="ladle-bench-") as store:
+        with Grid(b.bin, [2], store) as grid:
+            b.ladle(grid.endpoint, 2, "deposit", tasks, 64, jobs)
+            grid.broker.kill()
+        took = []
+        for _ in range(b.rounds):
+            start = time.monotonic()
+            with Grid(b.bin, [], store) as grid:
+                took.append(time.monotonic() - start)
+                grid.broker.kill()
+    seconds = min(took)
+    return Measured("s", seconds, 1, "the goal", seconds)
+
+
+@figure("replay of a store with a job of 100,000 tasks, s", ("<=", 1))
+def store_replay(b):
+    return replay_figure(b, 100000, 1)
+
+
+@figure("replay of a store with 10,000 jobs of 10 tasks, s", ("<=", 1))
+def store_replay_jobs(b):
+    return replay_figure(b, 10, 10000)
+
+
 def submit_figure(b, endpoint, how):
     with Gearman(b.bin) as gearman:
         ours, peer, note = b.rounds_of(

@@ -124,20 +124,21 @@ class Daemon:
 
 
 class Grid:
-    """A broker and its workers, on loopback."""
+    """A broker and its workers, on loopback; `store`: with a store there."""
 
-    def __init__(self, bin_dir, slots):
+    def __init__(self, bin_dir, slots, store=None):
         self.stack = contextlib.ExitStack()
         try:
-            self.start(bin_dir, slots)
+            self.start(bin_dir, slots, store)
         except BaseException:
             self.stack.close()
             raise
 
-    def start(self, bin_dir, slots):
+    def start(self, bin_dir, slots, store):
         directory = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="ladle-bench-"))
         self.broker = self.stack.enter_context(Daemon(
-            [bin_dir / "ladle-broker", "--bind", "tcp://127.0.0.1:0"],
+            [bin_dir / "ladle-broker", "--bind", "tcp://127.0.0.1:0"]
+            + (["--store", store] if store else []),
             r"ladle-broker: ready at (\S+)"))
         self.endpoint = self.broker.match[1].rstrip(",")
         self.workers = [self.stack.enter_context(Daemon(
