@@ -374,7 +374,7 @@ rows_that_were_removed_stay_away(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
     const struct CMUnitTest tests[] = {
@@ -393,5 +393,7 @@ main(void)
     log_open("test_store", LOG_ERROR);
     if (sodium_init() < 0)
         return 1;
+    if (argc > 1) /* one of them */
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
