@@ -741,9 +741,9 @@ type_of(const Ladle__V1__Message *top)
         BODY(PROGRAM_PART), BODY(PROGRAM_FAILED), BODY(STATUS_WANTED), BODY(STATUS),
         BODY(PARKED),       BODY(SHARE),          BODY(UNSHARE),       BODY(TOLD),
         BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
-        BODY(DRAIN),        BODY(DRAIN_ANSWER),
-        BODY(ATTACH),       BODY(ATTACHED),       BODY(FETCH),         BODY(FETCHED),
-        BODY(KEPT_WANTED),  BODY(KEPT),           BODY(KEPT_TASK),
+        BODY(DRAIN),        BODY(DRAIN_ANSWER),   BODY(ATTACH),        BODY(ATTACHED),
+        BODY(FETCH),        BODY(FETCHED),        BODY(KEPT_WANTED),   BODY(KEPT),
+        BODY(KEPT_TASK),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;
