@@ -81,6 +81,7 @@ struct core {
 
     uint64_t unended;    /* tasks */
     uint64_t under_way;  /* bytes of tasks at the broker, TASK_COST each included */
+    bool deposits_wait;  /* some detached job found no room on the way there */
     uint64_t depositing; /* of detached ones, on their way to its disk */
     uint64_t received;   /* bytes of results */
     uint64_t taken;      /* of these, told to the broker, ... */

@@ -37,15 +37,17 @@ cost_of(const struct chunk *c, uint32_t from, uint32_t count)
 
 /* What is to be sent next; NULL: nothing, or not now. */
 static struct chunk *
-next_inputs(const struct core *core, const struct job *j)
+next_inputs(struct core *core, const struct job *j)
 {
     struct chunk *c = j->cursor < j->total ? job_chunk(j, j->cursor) : NULL;
 
     if (c == NULL || c->sent == c->count || j->attached || j->cancelling)
         return NULL;
     if (core->depositing > 0 &&
-        core->depositing + cost_of(c, c->sent, c->count - c->sent) > DEPOSIT)
+        core->depositing + cost_of(c, c->sent, c->count - c->sent) > DEPOSIT) {
+        core->deposits_wait = true;
         return NULL;
+    }
     return c;
 }
 
@@ -62,7 +64,7 @@ fetch_due(const struct job *j)
 }
 
 bool
-core_detached_due(const struct core *core, const struct job *j)
+core_detached_due(struct core *core, const struct job *j)
 {
     if (j->refused)
         return false;
@@ -215,6 +217,21 @@ settle(struct core *core, struct chunk *c, uint32_t from, uint32_t to)
     }
 }
 
+/* There is room again for those that found none. */
+static void
+go_on(struct core *core)
+{
+    struct job *j;
+
+    if (!core->deposits_wait || core->depositing > DEPOSIT / 2)
+        return;
+    core->deposits_wait = false;
+    for (j = core->jobs; j != NULL; j = j->hh.next) {
+        if (j->detached)
+            core_look_at(core, j);
+    }
+}
+
 static void
 accepted(struct core *core, struct job *j, uint64_t first)
 {
@@ -238,6 +255,7 @@ accepted(struct core *core, struct job *j, uint64_t first)
         j->cursor = first;
     core->news = true;
     core_look_at(core, j);
+    go_on(core);
     core_release(core, j);
 }
 

@@ -15,7 +15,7 @@ void core_leave(struct core *core, struct job *j);
 bool core_detached_busy(const struct core *core);
 
 /* For core.c and answers.c. */
-bool core_detached_due(const struct core *core, const struct job *j);
+bool core_detached_due(struct core *core, const struct job *j);
 bool core_detached_output(struct core *core, struct job *j, struct message *m);
 int core_detached_input(struct core *core, const struct message *m); /* -1: ENOMEM */
 void core_detached_welcome(struct core *core, struct job *j);

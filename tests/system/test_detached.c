@@ -74,6 +74,29 @@ a_session_that_ends_at_once_leaves_all_of_it_on_disk(void **state)
     assert_int_equal(job_number("", "total"), 20000);
 }
 
+/* More than is under way at once: those that found no room go on when there is. */
+static void
+many_jobs_at_once_all_reach_the_disk(void **state)
+{
+    enum { JOBS = 40, SIZE = 1 << 20 };
+    char *input = calloc(1, SIZE);
+    future_t *all[JOBS];
+    futures_t *f;
+
+    (void)state;
+    assert_non_null(input);
+    store_broker(NULL);
+    f = store_session();
+    for (int i = 0; i < JOBS; i++)
+        all[i] = futures_submit(f, "square", input, SIZE, &(task_options_t){.detached = true});
+    for (int i = 0; i < JOBS; i++) {
+        assert_non_null(future_job(all[i]));
+        future_destroy(&all[i]);
+    }
+    futures_destroy(&f);
+    free(input);
+}
+
 static void
 a_future_is_a_job_of_its_own(void **state)
 {
@@ -455,6 +478,7 @@ main(int argc, char **argv)
         TEST(a_map_outlives_client_and_broker),
         TEST(neither_handle_nor_session_cancels_it),
         TEST(a_session_that_ends_at_once_leaves_all_of_it_on_disk),
+        TEST(many_jobs_at_once_all_reach_the_disk),
         TEST(a_future_is_a_job_of_its_own),
         TEST(the_submitting_session_has_the_results_too),
         TEST(results_come_to_who_attached_before_they_were_there),
