@@ -504,8 +504,8 @@ intervals_between_attempts_grow(void **state)
             link_tick(f.link, now);
         } while ((wait = link_deadline(f.link) - now) <= 0 || wait == 1000000 || wait == 10000000);
         assert_in_range(wait, least, 2 * least);
-        if ((least += least / 2) > 15000000)
-            least = 15000000;
+        if ((least += least / 2) > 1500000)
+            least = 1500000;
         now += wait;
         link_tick(f.link, now);
     }
