@@ -79,7 +79,7 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
     const struct message_results *m = a->m;
     struct job *j = a->chunk->job;
     struct outgoing *o = client_say(s, j->client, MESSAGE_RESULTS);
-    int64_t since = a->lease != NULL ? a->lease->since : s->now;
+    uint64_t age = (uint64_t)(s->now - a->chunk->accepted);
     struct columns part;
 
     if (o == NULL)
@@ -101,7 +101,8 @@ deliver(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t co
         .run_us = m->columns.count == count
                       ? m->run_us
                       : (uint64_t)((double)m->run_us * count / m->columns.count),
-        .wait_us = (uint64_t)(since - a->chunk->accepted),
+        /* Not until it was handed over: it may have waited at its worker, too. */
+        .wait_us = m->run_us < age ? age - m->run_us : 0,
         .columns = part};
     job_announce_unless(s, j, count);
     client_deliver(s, j->client, o, part.length + (uint64_t)count * TASK_COST);

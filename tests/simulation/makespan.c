@@ -62,6 +62,7 @@ struct run {
     struct event *events;
     size_t nevents, room;
     uint64_t order, random, ended, slices, revokes;
+    uint64_t taken; /* bytes of results */
     int64_t now, last;
     double *times;
     struct blob *data;
@@ -251,6 +252,17 @@ take_slice(struct run *r, uint32_t peer, const struct message_slice *m)
  */
 
 static void
+take_results(struct run *r, const struct columns *c)
+{
+    struct message m = {.type = MESSAGE_TAKEN};
+
+    r->ended += c->count;
+    r->taken += c->length + (uint64_t)c->count * TASK_COST;
+    m.taken.bytes = r->taken;
+    send(r, CLIENT, &m, true);
+}
+
+static void
 put_out(struct run *r)
 {
     struct message m;
@@ -259,7 +271,7 @@ put_out(struct run *r)
     scheduler_tick(r->scheduler, r->now);
     while (scheduler_output(r->scheduler, &peer, &m)) {
         if (peer == CLIENT && m.type == MESSAGE_RESULTS)
-            r->ended += m.results.columns.count;
+            take_results(r, &m.results.columns);
         else if (m.type == MESSAGE_SLICE || m.type == MESSAGE_REVOKE)
             send(r, peer, &m, false);
     }

@@ -99,7 +99,7 @@ broker_is_told_before_the_jobs_and_again_when_it_is_new(void **state)
     core_gone(core);
     core_offer(core, &b, false); /* which the new one need not know */
     welcome(core);
-    assert_string_equal(output(core), "share a\njob\ninputs\njob_end\n");
+    assert_string_equal(output(core), "share a\njob\ninputs\ntold\njob_end\n");
     let_go(core, j, c);
     assert_ptr_equal(core_share_unneeded(core), &b);
 }
