@@ -92,7 +92,7 @@ capacity_late_reason(const struct scheduler *s, const struct job *j)
             "nobody knows how long %.*s takes, and all workers that fit are in the last "
             "half of their time limits",
             LIMIT_NAME, j->spec->function);
-    return sentence("no worker that fits has the %.10g s left that a task of it may take%s",
-                    (double)((need + 999999) / 1000000),
+    return sentence("no worker that fits has the %lld s left that a task of it may take%s",
+                    (long long)((need + 999999) / 1000000),
                     j->spec->timeout_ms > 0 ? " by its timeout" : "");
 }

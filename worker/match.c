@@ -92,7 +92,7 @@ static void
 introduce(struct runner *r, struct executor *e, struct runner_job *job)
 {
     uint8_t bit = (uint8_t)(1u << e->number % 8);
-    struct message m = {.type = MESSAGE_JOB, .job = {job->id, NULL}};
+    struct message m = {.type = MESSAGE_JOB, .job = {.job = job->id}};
 
     if (job->known[e->number / 8] & bit)
         return;

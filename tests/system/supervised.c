@@ -145,7 +145,7 @@ close_bench(struct bench *b)
 void
 job_with(struct bench *b, struct spec spec)
 {
-    struct message m = {.type = MESSAGE_JOB, .job = {1, NULL}};
+    struct message m = {.type = MESSAGE_JOB, .job = {.job = 1}};
 
     if (spec.cpus == 0)
         spec.cpus = 1;

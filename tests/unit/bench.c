@@ -214,7 +214,7 @@ give(struct bench *b, const struct message *m)
 void
 job_with(struct bench *b, uint64_t id, struct spec spec)
 {
-    struct message m = {.type = MESSAGE_JOB, .job = {id, NULL}};
+    struct message m = {.type = MESSAGE_JOB, .job = {.job = id}};
 
     if (spec.cpus == 0)
         spec.cpus = 1;

@@ -80,7 +80,8 @@ words_of_clients_are_kept_until_they_are_sent(void **state)
     m.hello = (struct message_hello){
         .role = ROLE_CLIENT, .software = name, .name = name, .host = name, .session = {42}};
     runner_heard(b->runner, 0, &m, b->now);
-    m = (struct message){.type = MESSAGE_JOB, .client = 1, .job = {5, spec_new(&spec)}};
+    m = (struct message){
+        .type = MESSAGE_JOB, .client = 1, .job = {.job = 5, .spec = spec_new(&spec)}};
     runner_heard(b->runner, 0, &m, b->now);
     spec_unref(m.job.spec);
     memset(name, 'x', 3);
