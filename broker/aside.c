@@ -164,7 +164,7 @@ release(struct scheduler *s, struct range *r)
 }
 
 void
-aside_release(struct scheduler *s, uint64_t holder)
+aside_release(struct scheduler *s, uint64_t holder, bool began)
 {
     struct range *r, *next;
 
@@ -174,8 +174,10 @@ aside_release(struct scheduler *s, uint64_t holder)
             continue;
         TAILQ_REMOVE(&s->aside, r, of_aside);
         r->until = s->now;
-        blob_unref(r->why); /* it did not get there, or was given back: nothing began */
-        r->why = NULL;
+        if (!began) {
+            blob_unref(r->why);
+            r->why = NULL;
+        }
         TAILQ_INSERT_HEAD(&s->aside, r, of_aside);
     }
     aside_tick(s);

@@ -414,8 +414,9 @@ claim(struct scheduler *s, struct worker *w, const struct message_held *m)
         say_adopted(s, w, m->lease, false);
         return 0;
     }
-    /* Will there be more to know? Not of one that was with us all the time. */
-    if (w->same ? j == NULL || !j->client->telling : j != NULL && last_of(m) <= j->next)
+    /* What is here must not wait: after TOLD it would run again. Else, will there be more to know?
+     * Not of one that was with us all the time. */
+    if ((j != NULL && last_of(m) <= j->next) || (w->same && (j == NULL || !j->client->telling)))
         claim_settle(s, x, j);
     return 0;
 }

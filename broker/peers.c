@@ -264,6 +264,8 @@ peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t numb
     if (p->role == ROLE_WORKER && (p->worker = worker_new(s, p, m)) == NULL)
         goto fail;
     welcome(s, p);
+    if (p->worker != NULL && m->instance == 0 && has_session(m->session))
+        aside_release(s, worker_holder(p), true);
     if (carrier != NULL)
         carried_tell(s, p->client);
     else if (p->client != NULL && p->client->telling)

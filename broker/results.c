@@ -164,7 +164,26 @@ give_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
     return count;
 }
 
-enum verdict { SETTLED, AGAIN, BACK, LATE };
+/* Their worker stopped them for a broker before this one: perhaps they had begun. */
+static void
+end_stopped(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
+{
+    const struct ending e = {
+        .outcome = OUTCOME_LOST,
+        .attempt = l->range->attempt,
+        .worker = l->worker->name,
+        .text = "its worker had stopped it as the broker was restarted, and it may run only once"};
+    uint32_t begin, end;
+
+    /* Out of the lease first, which is still in use: end_tasks() finds them ready. */
+    while (lease_next(l, from, to, &begin, &end) && lease_release(s, l, begin, end)) {
+        l->chunk->job->ready += end - begin;
+        end_tasks(s, l->chunk, begin, end, &e);
+        from = end;
+    }
+}
+
+enum verdict { SETTLED, AGAIN, BACK, STOPPED, LATE };
 
 /* Does this outcome end the task? */
 static enum verdict
@@ -181,7 +200,7 @@ judge(const struct arrival *a, uint32_t item)
         return o == OUTCOME_DONE || (o == OUTCOME_FAILED && !retry) ? SETTLED : LATE;
     /* It was, of a client that is back; whoever cancels is answered at once. */
     if (o == OUTCOME_CANCELLED && a->lease->adopted)
-        return BACK;
+        return j->spec->once ? STOPPED : BACK;
     if (retry && a->lease->range->attempt - a->lease->range->losses <= j->spec->retries)
         return AGAIN;
     return SETTLED;
@@ -237,6 +256,8 @@ take_run(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t t
             s->late += end - from;
         else if (v == BACK)
             (void)give_back(s, a->lease, a->base + from, a->base + end);
+        else if (v == STOPPED)
+            end_stopped(s, a->lease, a->base + from, a->base + end);
         else if (v == SETTLED || !again(s, a, from))
             settle(s, a, from, end, at);
         at += length;
@@ -612,7 +633,7 @@ worker_input(struct scheduler *s, struct worker *w, const struct message *m)
         return claim(s, w, &m->held);
     case MESSAGE_TOLD:
         w->telling = false;
-        aside_release(s, worker_holder(w->peer));
+        aside_release(s, worker_holder(w->peer), false);
         worker_update(s, w);
         return 0;
     default:

@@ -560,6 +560,7 @@ supervisor_reset(struct supervisor *s, int64_t now)
     if (s->cache != NULL)
         programs_stop(s->cache);
     runner_reset(s->runner, now);
+    s->instance = 0; /* nothing is left of what it was given */
 }
 
 void

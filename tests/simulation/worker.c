@@ -459,6 +459,7 @@ drop(struct worker *w)
     if (w->line.talk.welcome || w->actor.sim->now < w->drop_at)
         return;
     runner_reset(w->runner, w->actor.sim->now);
+    w->instance = 0;
     w->drop_at = INT64_MAX;
 }
 

@@ -418,6 +418,89 @@ what_it_does_not_bring_is_run_at_once(void **state)
               "3: job N square\n3: slice 101 job=N 0+1 attempt=1\n");
 }
 
+/* It was without a broker for too long: what it had may have begun. */
+static void
+what_a_worker_has_dropped_counts_as_lost(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    worker(g, 3, 1, 1, 0);
+    grid_told(g, 3);
+    expect(g, "2: bye: your session said hello on another connection\n"
+              "3: welcome w workers=1 slots=1\n"
+              "3: job N square\n3: slice 101 job=N 0+1 attempt=2\n");
+}
+
+static void
+one_that_may_run_once_and_was_dropped_is_lost(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    spec.once = true;
+    grid_client_kept(g, 1, 9, 60000);
+    worker(g, 2, 1, 1, 0);
+    grid_job(g, 1, 1, &spec);
+    grid_inputs(g, 1, 1, 0, 1);
+    grid_forget(g);
+    worker(g, 3, 1, 1, 0);
+    grid_told(g, 3);
+    expect(g, "2: bye: your session said hello on another connection\n"
+              "3: welcome w workers=1 slots=1\n"
+              "1: ended job=1 0+1 LOST attempt=1 w: the worker was lost (its worker connected "
+              "anew), and the task may run only once\n");
+}
+
+/* What the client still has to say can only end tasks. */
+static void
+a_worker_is_answered_before_the_client_has_told_all(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    for (int i = 0; i < 16; i++) {
+        grid_pass(g, SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 2);
+    }
+    grid_client_kept(g, 4, 9, 60000);
+    worker(g, 3, 1, 1, INSTANCE);
+    grid_forget(g);
+    held(g, 3, 100, 1, 1, 0, 1);
+    grid_told(g, 3);
+    expect(g, "3: job N square\n3: adopted 100 wanted\n");
+    results(g, 3, 100, 0, 1, 1);
+    expect(g, "4: results 0 job=1 0+1 attempt=1\n");
+}
+
+/* A broker before this one had it stopped: it may have begun. */
+static void
+one_that_may_run_once_and_was_stopped_is_lost(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+    uint8_t cancelled = OUTCOME_CANCELLED;
+    struct message m = {.type = MESSAGE_RESULTS,
+                        .results = {.job = number(g),
+                                    .lease = 55,
+                                    .attempt = 1,
+                                    .worker = "",
+                                    .columns = {.count = 1, .outcomes = &cancelled}}};
+
+    spec.once = true;
+    worker(g, 2, 1, 1, 6);
+    held(g, 2, 55, 1, 0, 0, 1);
+    grid_told(g, 2);
+    grid_client_kept(g, 1, 9, 60000);
+    grid_job(g, 1, 1, &spec);
+    grid_inputs_again(g, 1, 1, 0, 1, true);
+    grid_forget(g);
+    assert_int_equal(grid_say(g, 2, &m), 0);
+    expect(g, "1: ended job=1 0+1 LOST attempt=1 w: its worker had stopped it as the broker was "
+              "restarted, and it may run only once\n");
+}
+
 /* Nobody else could run it meanwhile: it is ready when its worker is back. */
 static void
 a_worker_tells_before_it_is_given_anything(void **state)
@@ -577,6 +660,10 @@ main(void)
         TEST(a_worker_whose_link_broke_goes_on),
         TEST(a_worker_that_died_is_waited_for_but_shortly),
         TEST(what_it_does_not_bring_is_run_at_once),
+        TEST(what_a_worker_has_dropped_counts_as_lost),
+        TEST(one_that_may_run_once_and_was_dropped_is_lost),
+        TEST(a_worker_is_answered_before_the_client_has_told_all),
+        TEST(one_that_may_run_once_and_was_stopped_is_lost),
         TEST(a_worker_tells_before_it_is_given_anything),
         TEST(of_two_that_have_it_the_first_counts),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
