@@ -12,6 +12,7 @@ struct executor_config {
     struct actor *worker;
     const char *name; /* of the worker */
     unsigned number;  /* in its runner */
+    char program[65]; /* its digest */
     bool ends;        /* before it comes to futures_new() */
     bool plain;       /* it leaves the board alone */
     bool deaf;        /* to SIGTERM */

@@ -119,14 +119,14 @@ history_bytes_most(const struct history *h, uint64_t window)
  */
 
 static bool
-may_be_rejected(const struct history *h, const struct spec *spec)
+may_be_rejected(const struct history *h, const struct spec *spec, const char *digest)
 {
     const struct sim *s = h->sim;
 
     if (spec->fail_if_unknown || h->barren || chaos_is_on(s, FAULT_PARTS))
         return true;
     for (unsigned i = 0; i < s->nworkers; i++)
-        if (worker_program(s->workers[i], spec->program.digest) != PROGRAM_STARTS)
+        if (worker_program(s->workers[i], digest) != PROGRAM_STARTS)
             return true;
     return false;
 }
@@ -174,7 +174,7 @@ why_not(const struct history *h, const struct record *r, enum outcome o, uint32_
             return "no worker was lost";
         return spec->once || attempt >= LOSSES ? NULL : "it had attempts left";
     case OUTCOME_REJECTED:
-        return may_be_rejected(h, spec) ? NULL : "it can run";
+        return may_be_rejected(h, spec, spec->program.digest) ? NULL : "it can run";
     default:
         return "there is no such outcome";
     }
@@ -225,8 +225,8 @@ history_ended(struct history *h, struct record *r, enum outcome o, uint32_t atte
 }
 
 void
-history_child_ended(struct history *h, uint64_t input, const struct spec *spec, enum outcome o,
-                    bool cancelled, const uint8_t *bytes, size_t size)
+history_child_ended(struct history *h, uint64_t input, const struct spec *spec, const char *digest,
+                    enum outcome o, bool cancelled, const uint8_t *bytes, size_t size)
 {
     struct sim *s = h->sim;
     enum fate fate = load_fate(s, input);
@@ -251,7 +251,7 @@ history_child_ended(struct history *h, uint64_t input, const struct spec *spec, 
         well = h->lost || spec->once;
         break;
     case OUTCOME_REJECTED:
-        well = may_be_rejected(h, spec);
+        well = may_be_rejected(h, spec, digest);
         break;
     default:
         break;

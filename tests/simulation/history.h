@@ -42,9 +42,10 @@ void history_told(struct history *h, struct record *r, enum outcome o, uint32_t 
 /* The program sees it. */
 void history_ended(struct history *h, struct record *r, enum outcome o, uint32_t attempt,
                    const uint8_t *bytes, size_t size);
-/* The same for a task that a task spawned. */
-void history_child_ended(struct history *h, uint64_t input, const struct spec *spec, enum outcome o,
-                         bool cancelled, const uint8_t *bytes, size_t size);
+/* The same for a task that a task spawned; `digest` is of the program that runs. */
+void history_child_ended(struct history *h, uint64_t input, const struct spec *spec,
+                         const char *digest, enum outcome o, bool cancelled, const uint8_t *bytes,
+                         size_t size);
 
 /* A worker's conversation with its broker has ended. */
 void history_worker_lost(struct history *h);

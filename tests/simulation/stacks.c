@@ -431,8 +431,8 @@ read_children(struct executor *e, struct stack *k)
             size_t size;
             const uint8_t *bytes = segment_item(s, i, &size);
 
-            history_child_ended(e->actor.sim->history, input, j->spec, segment_outcome(s, i),
-                                cancelled, bytes, size);
+            history_child_ended(e->actor.sim->history, input, j->spec, e->config.program,
+                                segment_outcome(s, i), cancelled, bytes, size);
         }
         core_read_segment(k->core, s);
         segment_free(s);

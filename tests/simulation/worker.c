@@ -192,6 +192,7 @@ hand_start(void *arg, unsigned number, const struct program *program, const char
         .deaf = random_chance(&s->random, 20),
         .tasks = random_chance(&s->random, 10) ? 1 + (uint32_t)random_below(&s->random, 50) : 0};
 
+    memcpy(config.program, program->digest, sizeof(config.program));
     assert(w->seats[number].executor == NULL);
     if (fate == PROGRAM_UNKNOWN_LIBRARY) {
         *why = "No such file or directory: its dynamic loader is missing here";
