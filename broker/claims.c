@@ -398,6 +398,16 @@ claims_look_at(struct scheduler *s, const struct job *j, bool all)
     }
 }
 
+/* Nothing more will be known about it: it is here, or the client has told all, or we were there. */
+static bool
+is_known(const struct worker *w, const struct job *j, const struct message_held *m)
+{
+    if (j == NULL)
+        return w->same;
+    return last_of(m) <= j->next || j->ended || j->client->told ||
+           (w->same && !j->client->telling);
+}
+
 int
 claim(struct scheduler *s, struct worker *w, const struct message_held *m)
 {
@@ -414,9 +424,8 @@ claim(struct scheduler *s, struct worker *w, const struct message_held *m)
         say_adopted(s, w, m->lease, false);
         return 0;
     }
-    /* What is here must not wait: after TOLD it would run again. Else, will there be more to know?
-     * Not of one that was with us all the time. */
-    if ((j != NULL && last_of(m) <= j->next) || (w->same && (j == NULL || !j->client->telling)))
+    /* What is here must not wait: after TOLD it would run again. */
+    if (is_known(w, j, m))
         claim_settle(s, x, j);
     return 0;
 }

@@ -205,6 +205,7 @@ client_back(struct scheduler *s, struct client *c, struct peer *p, const struct 
     c->window = m->window > 0 ? m->window : WINDOW_RESULT;
     set_keep(c, m);
     c->telling = true;
+    c->told = false;
     TAILQ_FOREACH (j, &c->jobs, of_client) {
         j->again = false;
     }
@@ -545,6 +546,7 @@ told(struct scheduler *s, struct client *c)
         (void)job_finish(s, j);
     }
     c->telling = false;
+    c->told = true;
 }
 
 static void

@@ -212,6 +212,7 @@ struct client {
     int64_t keep_us;           /* how long it may be away after it fell silent */
     int64_t away_until;        /* CLOCK_NEVER: it is not */
     bool telling;              /* it came back, and has not told everything anew yet */
+    bool told;                 /* everything: of no job before that there will be more */
     struct worker *carrier;    /* it is in an executor of this one; NULL */
     uint64_t window;           /* bytes of results that may be unacknowledged */
     uint64_t sent, taken;      /* bytes of results since the session began */

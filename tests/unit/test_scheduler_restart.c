@@ -354,6 +354,20 @@ parked_tasks_are_adopted_as_parked(void **state)
     expect(g, "1: results 0 job=1 0+1 attempt=1\n");
 }
 
+/* The client was faster, and some of the lease has ended for it. */
+static void
+a_worker_that_comes_last_is_answered_at_once(void **state)
+{
+    struct grid *g = *state;
+
+    client_tells(g, 1, 1, 1, true);
+    grid_told(g, 1);
+    worker(g, 2, 1, 1, 6);
+    grid_forget(g);
+    held(g, 2, 55, 1, 1, 0, 5);
+    expect(g, "2: job N square\n2: adopted 55 wanted\n");
+}
+
 /* ---- the same broker --------------------------------------------------------------------------
  */
 
@@ -657,6 +671,7 @@ main(void)
         TEST(what_has_ended_for_the_client_is_not_wanted),
         TEST(a_lease_over_several_chunks_stays_one_lease),
         TEST(parked_tasks_are_adopted_as_parked),
+        TEST(a_worker_that_comes_last_is_answered_at_once),
         TEST(a_worker_whose_link_broke_goes_on),
         TEST(a_worker_that_died_is_waited_for_but_shortly),
         TEST(what_it_does_not_bring_is_run_at_once),
