@@ -425,6 +425,25 @@ executor_bury(struct actor *a)
     e->board = e->shared = NULL;
 }
 
+/* Its worker cannot see whether it began before it died. */
+void
+executor_given(struct actor *a, const struct message_slice *m)
+{
+    struct executor *e = of(a);
+    size_t at = m->columns.at;
+
+    if (e->alive || !e->config.plain)
+        return;
+    for (uint32_t i = 0; i < m->columns.count; i++) {
+        uint64_t input;
+
+        memcpy(&input, m->columns.data->bytes + at, sizeof(input));
+        at += m->columns.sizes != NULL ? m->columns.sizes[i] : m->columns.size;
+        if (!load_spawned(input))
+            record_of(e, input)->killed++;
+    }
+}
+
 const char *
 executor_cause(const struct actor *a)
 {

@@ -209,6 +209,8 @@ hand_send(void *arg, unsigned number, const struct message *m)
 {
     struct worker *w = arg;
 
+    if (m->type == MESSAGE_SLICE && m->client == 0)
+        executor_given(w->seats[number].executor, &m->slice);
     if (w->seats[number].pipe != NULL)
         connection_send(w->seats[number].pipe, SIDE_BROKER, m);
 }
