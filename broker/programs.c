@@ -130,6 +130,63 @@ put(struct scheduler *s, struct executable *p)
     free(p);
 }
 
+static void
+move_jobs(struct scheduler *s, struct executable *p)
+{
+    struct job *j;
+
+    TAILQ_FOREACH (j, &p->jobs, of_program) {
+        demand_move(s, j);
+    }
+}
+
+static void
+free_failing(struct scheduler *s, struct failing *f)
+{
+    struct failing **at = &f->worker->failing;
+
+    while (*at != f)
+        at = &(*at)->next;
+    *at = f->next;
+    LIST_REMOVE(f, of_program);
+    f->program->failing--;
+    put(s, f->program);
+    blob_unref(f->text);
+    free(f);
+}
+
+/* Nothing keeps it from starting, as far as we know. */
+static void
+may_start(struct scheduler *s, struct executable *p)
+{
+    struct failing *f;
+
+    if (p->failing == 0)
+        return;
+    p->refs++;
+    while ((f = LIST_FIRST(&p->failings)) != NULL) {
+        struct worker *w = f->worker;
+
+        free_failing(s, f);
+        (void)offer_join(s, w); /* ENOMEM: with its next failure, or never */
+    }
+    move_jobs(s, p);
+    put(s, p);
+}
+
+/* Is it with us only for tasks of tasks, whose client has not come yet? */
+static bool
+has_no_source(const struct executable *p)
+{
+    const struct job *j;
+
+    TAILQ_FOREACH (j, &p->jobs, of_program) {
+        if (j->client->carrier == NULL)
+            return false;
+    }
+    return true;
+}
+
 int
 program_join(struct scheduler *s, struct job *j)
 {
@@ -140,6 +197,8 @@ program_join(struct scheduler *s, struct job *j)
     if ((j->program = get(s, key, base)) == NULL)
         return -1;
     j->program->refs++;
+    if (j->client->carrier == NULL && has_no_source(j->program))
+        may_start(s, j->program); /* nobody could give it to the workers until now */
     TAILQ_INSERT_TAIL(&j->program->jobs, j, of_program);
     return 0;
 }
@@ -433,16 +492,6 @@ forget_parts(struct scheduler *s, const char *digest)
     }
 }
 
-static void
-move_jobs(struct scheduler *s, struct executable *p)
-{
-    struct job *j;
-
-    TAILQ_FOREACH (j, &p->jobs, of_program) {
-        demand_move(s, j);
-    }
-}
-
 void
 program_failed(struct scheduler *s, struct worker *w, struct executable *p, const char *text)
 {
@@ -525,40 +574,16 @@ program_why(const struct job *j)
     return NULL;
 }
 
-static void
-free_failing(struct scheduler *s, struct failing *f)
-{
-    struct failing **at = &f->worker->failing;
-
-    while (*at != f)
-        at = &(*at)->next;
-    *at = f->next;
-    LIST_REMOVE(f, of_program);
-    f->program->failing--;
-    put(s, f->program);
-    blob_unref(f->text);
-    free(f);
-}
-
 /* What kept it from starting may be over, or lay in the arguments of those who are gone: the next
  * who comes with it finds out anew. */
 static void
 forget_failings(struct scheduler *s)
 {
     struct executable *p, *next;
-    struct worker *w;
 
     HASH_ITER (hh, s->programs, p, next) {
-        bool last = !TAILQ_EMPTY(&p->jobs);
-
-        while (!last) {
-            struct failing *f = LIST_FIRST(&p->failings);
-
-            last = LIST_NEXT(f, of_program) == NULL; /* which frees the program */
-            w = f->worker;
-            free_failing(s, f);
-            (void)offer_join(s, w); /* ENOMEM: with its next failure, or never */
-        }
+        if (TAILQ_EMPTY(&p->jobs))
+            may_start(s, p);
     }
 }
 

@@ -318,6 +318,27 @@ programs_are_asked_of_others(void **state)
     grid_expect(g, "1: program_wanted d at=0\n");
 }
 
+/* A broker that was started anew knows the client in the executor before that of its program. */
+static void
+a_program_may_start_once_its_client_has_come(void **state)
+{
+    struct grid *g = executor(state, 1);
+    struct message m = {.type = MESSAGE_PROGRAM_FAILED,
+                        .program_failed = {.digest = "d", .text = "nobody has it"}};
+
+    job(g, CHILD, 1, 1);
+    grid_forget(g);
+    grid_say(g, 2, &m);
+    grid_client(g, 1);
+    grid_forget(g);
+    job(g, 1, 10, 1);
+    grid_expect(g, "1: accepted job=10 below=1\n");
+    grid_results(g, 2, 1, 1, 0, 1, 1000, NULL);
+    grid_expect(g, "2.7: results 0 job=1 0+1 attempt=1\n"
+                   "2: job 2 square\n"
+                   "2: slice 2 job=2 0+1 attempt=1\n");
+}
+
 /* ---- idle slots ---------------------------------------------------------------------------------
  */
 
@@ -446,6 +467,7 @@ main(void)
         STORY(a_silent_worker_takes_them_along),
         STORY(a_worker_that_connects_anew_brings_new_ones),
         STORY(programs_are_asked_of_others),
+        STORY(a_program_may_start_once_its_client_has_come),
         STORY(idle_slots_are_news_for_executors),
         STORY(slots_that_become_idle_again_are_news),
         STORY(news_of_a_large_grid_come_by_and_by),
