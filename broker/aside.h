@@ -27,8 +27,8 @@ void aside_put(struct scheduler *s, struct range *r, int64_t until, struct blob 
 void aside_take(struct scheduler *s, struct range *r);
 /* Live tasks [from, to) of the chunk that are aside, and are not any more. */
 uint32_t aside_lose(struct job *j, const struct chunk *c, uint32_t from, uint32_t to);
-/* The worker with this session has told all that it has. What else was its did not get there, or was
- * given back; but one that has dropped all may have begun it. */
+/* The worker with this session has told all that it has. What else was its did not get there, or
+ * was given back; but one that has dropped all may have begun it. */
 void aside_release(struct scheduler *s, uint64_t holder, bool began);
 void aside_free(struct scheduler *s, struct job *j); /* all of the job */
 

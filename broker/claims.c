@@ -404,8 +404,7 @@ is_known(const struct worker *w, const struct job *j, const struct message_held 
 {
     if (j == NULL)
         return w->same;
-    return last_of(m) <= j->next || j->ended || j->client->told ||
-           (w->same && !j->client->telling);
+    return last_of(m) <= j->next || j->ended || j->client->told || (w->same && !j->client->telling);
 }
 
 int

@@ -26,8 +26,8 @@ struct actor *executor_new(struct sim *s, const struct executor_config *config,
 struct board *executor_board(struct actor *a);
 void executor_bury(struct actor *a);
 void executor_given(struct actor *a, const struct message_slice *m); /* it may be dead already */
-const char *executor_cause(const struct actor *a); /* how it ended */
-bool executor_was_killed(const struct actor *a);   /* by a signal from outside */
+const char *executor_cause(const struct actor *a);                   /* how it ended */
+bool executor_was_killed(const struct actor *a);                     /* by a signal from outside */
 
 void executor_signal(struct actor *a, int signal); /* of its worker */
 void executor_kill(struct actor *a);               /* of somebody else: SIGKILL */
