@@ -55,6 +55,7 @@ note(struct core *core, const struct chunk *c, uint32_t i, const struct segment 
     TAILQ_INSERT_TAIL(&core->failures, f, link);
 }
 
+/* What the broker's store has need not be here any more: `ladle retry-failed` runs that again. */
 void
 core_note_failures(struct core *core, const struct chunk *c, uint32_t from, uint32_t count,
                    const struct segment *s)
@@ -64,7 +65,7 @@ core_note_failures(struct core *core, const struct chunk *c, uint32_t from, uint
 
         if ((outcome == OUTCOME_FAILED || outcome == OUTCOME_CRASHED ||
              outcome == OUTCOME_TIMED_OUT) &&
-            s->attempt > 0 && chunk_size(c, i) <= FAILURE_INPUT)
+            s->attempt > 0 && c->data != NULL && chunk_size(c, i) <= FAILURE_INPUT)
             note(core, c, i, s);
     }
 }

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from checker import Checker
-from faults import KINDS, Breaker, plan, read_plan
+from faults import STORE_KINDS, Breaker, plan, read_plan
 from grid import Failed, Grid
 from processes import marked, read, wait_until
 
@@ -35,8 +35,9 @@ class Round:
         self.history = os.path.join(self.directory, "history")
         self.notes = os.path.join(self.directory, "notes")
         self.plan = read_plan(options.plan) if options.plan else \
-            plan(seed, options.seconds, options.workers, options.only)
-        self.grid = Grid(options.build + "/bin", self.directory, options.workers)
+            plan(seed, options.seconds, options.workers, options.only, options.store)
+        self.grid = Grid(options.build + "/bin", self.directory, options.workers,
+                         ["--store", f"{self.directory}/store"] if options.store else ())
         self.breaker = Breaker(self.grid, self.say)
         self.complaints = self.breaker.complaints
         self.events = open(os.path.join(self.directory, "events"), "w", encoding="utf-8")
@@ -51,7 +52,8 @@ class Round:
         self.descriptors = self.grid.open_descriptors()
         self.grid.client = self.grid.make_client("client", [
             f"{self.grid.bin}/chaos-load", self.history, self.notes, self.seed, self.options.tasks,
-            self.options.seconds])
+            self.options.seconds,
+            *([f"{self.directory}/ledger"] if self.options.store else [])])
         self.grid.client.start()
         self.grid.client.await_line("chaos-load: ready")
 
@@ -62,7 +64,7 @@ class Round:
             self.breaker.advance(now)
             while faults and faults[0].at <= now:
                 self.breaker.strike(faults.popleft())
-            if not self.grid.client.alive():
+            if self.grid.client.status() not in (None, -signal.SIGKILL):
                 break
             time.sleep(0.02)
         self.say(f"{now:6.2f} s all heals")
@@ -128,10 +130,11 @@ class Round:
                 for name, before in self.descriptors.items() if now[name] > before]
 
     def judge(self):
-        checker = Checker(self.seed, self.options.tasks)
-        for read, path in ((checker.read_history, self.history), (checker.read_notes, self.notes)):
+        checker = Checker(self.seed, self.options.tasks, self.options.store)
+        for reader, path in ((checker.read_history, self.history),
+                             (checker.read_notes, self.notes)):
             if os.path.exists(path):
-                read(path)
+                reader(path)
         self.read_logs()
         self.complaints += checker.check(self.breaker.resets, self.breaker.losses)
         return checker
@@ -170,7 +173,8 @@ class Round:
             print(f"    ! and {len(self.complaints) - 40} more")
         print(f"    logs of all parties, history and notes: {self.directory}")
         print(f"    once more: script/chaos --seed {self.seed} --seconds {self.options.seconds:g} "
-              f"--workers {self.options.workers} --tasks {self.options.tasks}", flush=True)
+              f"--workers {self.options.workers} --tasks {self.options.tasks}"
+              f"{' --store' if self.options.store else ''}", flush=True)
 
 
 def parse():
@@ -183,8 +187,10 @@ def parse():
     parser.add_argument("--tasks", type=int, default=20000)
     parser.add_argument("--patience", type=float, default=120,
                         help="seconds in which all must end after the faults")
-    parser.add_argument("--only", action="append", choices=KINDS, metavar="FAULT",
-                        help="faults of this kind; may be given several times: " + " ".join(KINDS))
+    parser.add_argument("--only", action="append", choices=STORE_KINDS, metavar="FAULT",
+                        help="faults of this kind; may be given several times: " + " ".join(STORE_KINDS))
+    parser.add_argument("--store", action="store_true", help="detached jobs and a broker with a "
+                        "store; the client is killed, too, and finds its jobs again")
     parser.add_argument("--plan", help="a file of faults, in the lines that a failed round prints")
     parser.add_argument("--keep", action="store_true", help="keep the logs of good rounds, too")
     parser.add_argument("--verbose", action="store_true", help="tell each fault as it comes")

@@ -16,6 +16,7 @@ KINDS = {  # and how often, of their sum
     "slow-worker": 6, "kill-executor": 12, "stop-executor": 10, "kill-broker": 6, "stop-broker": 6,
     "part-client": 6, "cut-client": 6, "slow-client": 4, "stop-client": 4,
 }
+STORE_KINDS = {**KINDS, "kill-broker": 20, "kill-client": 10}  # with a store, which is to keep all
 LONGEST = {"stop": 10, "part": 15, "slow": 10, "kill": 2}
 SIDES = {"both": (True, True), "up": (True, False), "down": (False, True)}
 
@@ -47,10 +48,11 @@ class Fault:
         return text
 
 
-def plan(seed, seconds, workers, kinds=None):
+def plan(seed, seconds, workers, kinds=None, store=False):
     """Faults that come as often as one a second, at random times (Poisson)."""
     dice = random.Random(seed)
-    weights = {kind: KINDS[kind] for kind in kinds or KINDS}
+    shares = STORE_KINDS if store else KINDS
+    weights = {kind: shares[kind] for kind in kinds or shares}
     faults, at = [], dice.expovariate(1)
     while at < seconds:
         kind = dice.choices(list(weights), list(weights.values()))[0]
@@ -73,7 +75,7 @@ def read_plan(path):
     with open(path, encoding="utf-8") as file:
         for line in file:
             match = LINE.match(line)
-            if not match or match[2] not in KINDS:
+            if not match or match[2] not in STORE_KINDS:
                 raise ValueError(f"{path}: that is no fault: {line.strip()}")
             faults.append(Fault(float(match[1]), match[2], int(match[4] or 0),
                                 float(match[6] or 0), match[8] or "both", match[9] == "late",

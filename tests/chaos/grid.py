@@ -85,9 +85,10 @@ class Grid:
         for pid in marked(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        for daemon in self.daemons():
-            if not daemon.alive():
-                daemon.start()
+        for party in self.parties():
+            if not party.alive() and (party is not self.client or
+                                      party.status() == -signal.SIGKILL):
+                party.start()
 
     def whole(self):
         """All workers are there, and nothing is held or at work."""

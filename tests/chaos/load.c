@@ -1,12 +1,14 @@
 /* load.c - a program that keeps a grid busy with tasks of known results, and writes down what comes
  * back: what script/chaos runs while it breaks things.
  *
- *     chaos-load HISTORY NOTES SEED TASKS SECONDS
+ *     chaos-load HISTORY NOTES SEED TASKS SECONDS [LEDGER]
  *
  * $LADLE_BROKER says where. HISTORY is the client's (history.h); executors append to NOTES which
- * tasks they began. TASKS are spread over SECONDS, in all ways that there are. Ends with 0 when all
- * of them have ended, however they did: checker.py judges.
+ * tasks they began. TASKS are spread over SECONDS, in all ways that there are; with a LEDGER as
+ * detached jobs, which are found again by the next process if this one is killed. Ends with 0 when
+ * all of them have ended, however they did: checker.py judges.
  */
+#include "detached.h"
 #include "history.h"
 #include "ways.h"
 
@@ -42,32 +44,19 @@ run(void *arg)
     return NULL;
 }
 
-int
-main(int argc, char **argv)
+static void
+run_all(futures_t *futures, uint64_t seed, uint64_t tasks, double seconds)
 {
     struct way all[WAYS];
-    uint64_t first = 0, tasks;
-    futures_t *futures;
+    uint64_t first = 0;
 
-    if (argc != 6) {
-        fprintf(stderr, "usage: chaos-load HISTORY NOTES SEED TASKS SECONDS\n");
-        return 2;
-    }
-    futures = open_session(argv[2]);
-    if (history_open(argv[1]) != 0) {
-        perror(argv[1]);
-        return 1;
-    }
-    tasks = strtoull(argv[4], NULL, 10);
     memcpy(all, ways, sizeof(all));
-    printf("chaos-load: ready\n");
-    fflush(stdout);
     for (int i = 0; i < WAYS; i++) {
         all[i].futures = futures;
-        all[i].seed = strtoull(argv[3], NULL, 10);
+        all[i].seed = seed;
         all[i].first = first;
         all[i].count = i == WAYS - 1 ? tasks - first : tasks * all[i].share / 1000;
-        all[i].seconds = 0.9 * strtod(argv[5], NULL);
+        all[i].seconds = seconds;
         all[i].began = seconds_now();
         first += all[i].count;
         if (pthread_create(&all[i].thread, NULL, run, &all[i]) != 0)
@@ -75,6 +64,32 @@ main(int argc, char **argv)
     }
     for (int i = 0; i < WAYS; i++)
         pthread_join(all[i].thread, NULL);
-    futures_destroy(&futures);
-    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct detached d;
+    int bad = 0;
+
+    if (argc < 6 || argc > 7) {
+        fprintf(stderr, "usage: chaos-load HISTORY NOTES SEED TASKS SECONDS [LEDGER]\n");
+        return 2;
+    }
+    d.futures = open_session(argv[2]);
+    d.seed = strtoull(argv[3], NULL, 10);
+    d.tasks = strtoull(argv[4], NULL, 10);
+    d.seconds = 0.9 * strtod(argv[5], NULL);
+    if (history_open(argv[1]) != 0) {
+        perror(argv[1]);
+        return 1;
+    }
+    printf("chaos-load: ready\n");
+    fflush(stdout);
+    if (argc == 7)
+        bad = detached_run(&d, argv[6]);
+    else
+        run_all(d.futures, d.seed, d.tasks, d.seconds);
+    futures_destroy(&d.futures);
+    return bad == 0 ? 0 : 1;
 }

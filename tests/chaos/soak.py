@@ -92,7 +92,9 @@ class Soak:
         self.options = options
         self.seconds = options.minutes * 60
         self.directory = tempfile.mkdtemp(prefix="ladle-soak-")
-        self.grid = Grid(options.build + "/bin", self.directory, 4)
+        self.store = os.path.join(self.directory, "store")
+        self.grid = Grid(options.build + "/bin", self.directory, 4,
+                         ["--store", self.store, "--keep-results", "20s"] if options.store else ())
         self.grid.environment.update(MALLOC)
         self.series = {}
         self.visitors = {}  # number: process
@@ -104,12 +106,13 @@ class Soak:
 
     # ---- load ------------------------------------------------------------------------------------
 
-    def load(self, number, tasks, seconds, noted=True):
+    def load(self, number, tasks, seconds, noted=True, detached=False):
         name = f"client-{number}"
         files = [os.path.join(self.directory, f"{kind}-{number}") if noted else "/dev/null"
                  for kind in ("history", "notes")]
+        ledger = [os.path.join(self.directory, f"ledger-{number}")] if detached else []
         process = self.grid.make_client(name, [f"{self.grid.bin}/chaos-load", *files, number,
-                                               tasks, seconds])
+                                               tasks, seconds, *ledger])
         process.start()
         return process
 
@@ -119,12 +122,14 @@ class Soak:
                                    f"see {process.log}")
             return
         paths = [os.path.join(self.directory, f"{kind}-{number}") for kind in ("history", "notes")]
-        checker = Checker(number, tasks)
+        ledger = os.path.join(self.directory, f"ledger-{number}")
+        checker = Checker(number, tasks, os.path.exists(ledger))
         checker.read_history(paths[0])
         checker.read_notes(paths[1])
         self.complaints += [f"{process.name}: {text}" for text in checker.check(0, 1000)]
-        for path in [*paths, process.log]:
-            os.remove(path)
+        for path in [*paths, process.log, ledger]:
+            if os.path.exists(path):
+                os.remove(path)
 
     def come_and_go(self):
         for number, (process, tasks) in list(self.visitors.items()):
@@ -135,7 +140,9 @@ class Soak:
         if len(self.visitors) >= VISITORS:
             return
         number, tasks = next(self.numbers), random.randrange(200, 1000)
-        self.visitors[number] = self.load(number, tasks, random.uniform(1, 8)), tasks
+        self.visitors[number] = self.load(
+            number, tasks, random.uniform(1, 8),
+            detached=self.options.store and number % 2 == 1), tasks
 
     def replace_worker(self):
         if self.draining is None:
@@ -165,6 +172,8 @@ class Soak:
             self.note(process.name, "KiB", now, resident(process.pid))
             self.note(process.name, "fds", now, descriptors(process.pid))
             self.note(process.name, "threads", now, threads(process.pid))
+        if self.options.store:
+            self.note("store on disk", "KiB", now, directory_size(self.store))
         for i, worker in enumerate(self.grid.workers):
             self.note(f"cache-{i} on disk", "KiB", now,
                       directory_size(f"{self.directory}/cache-{i}"))
@@ -260,6 +269,8 @@ def main():
     parser.add_argument("minutes", type=float)
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--rate", type=int, default=100, help="tasks a second of one client")
+    parser.add_argument("--store", action="store_true",
+                        help="a broker with a store, and every other visitor's jobs detached")
     options = parser.parse_args()
     options.build = os.path.abspath(options.build)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -366,6 +366,38 @@ a_handle_can_cancel_it(void **state)
 }
 
 static void
+a_failure_whose_input_only_the_store_has_is_told_like_any_other(void **state)
+{
+    const char *in_the_way = harness_path("in-the-way");
+    results_t *r;
+    futures_t *f;
+    char id[33];
+
+    (void)state;
+    setenv("LADLE_REPLAY_DIR", harness_path("replays"), 1);
+    file_write(in_the_way, "", 0, 0600);
+    store_broker(NULL);
+    f = futures_open(/* not quiet: it keeps what failed */
+                     &(futures_config_t){.endpoint = store_endpoint(), .connect_timeout = SOON});
+    assert_non_null(f);
+    r = futures_map(f, "blocked", in_the_way, 1, strlen(in_the_way) + 1,
+                    &(task_options_t){.detached = true});
+    assert_non_null(results_job(r)); /* it is there: the inputs go */
+    snprintf(id, sizeof(id), "%s", results_job(r));
+    worker_start(store_endpoint(), "node1", 1);
+    assert_null(results_next(r, NULL));
+    assert_int_equal(results_status(r), FUTURE_FAILED);
+    assert_non_null(strstr(results_error(r), "is in the way"));
+    results_destroy(&r);
+    r = futures_attach(f, id, NULL);
+    assert_null(results_next(r, NULL));
+    assert_int_equal(results_status(r), FUTURE_FAILED);
+    assert_null(strstr(results_error(r), "replay"));
+    results_destroy(&r);
+    futures_destroy(&f);
+}
+
+static void
 what_failed_runs_once_more(void **state)
 {
     char id[33], path[512];
@@ -489,6 +521,7 @@ main(int argc, char **argv)
         TEST(commands_know_jobs_by_the_beginning_of_their_ids),
         TEST(cancelling_is_for_good),
         TEST(a_handle_can_cancel_it),
+        TEST(a_failure_whose_input_only_the_store_has_is_told_like_any_other),
         TEST(what_failed_runs_once_more),
         TEST(results_expire_with_a_word),
         TEST(the_oldest_results_go_when_the_store_is_large),
