@@ -402,8 +402,10 @@ client_new(struct sim *s, unsigned number)
     assert(c->core != NULL);
     TAILQ_INIT(&c->demands);
     c->jobs_left = 1 + (unsigned)random_below(r, 5);
-    /* A client tells what it received in steps of 1 MiB. */
+    /* It tells what it received in steps of 1 MiB, or after a second. */
     c->window = (uint64_t)random_between(r, 1100000, 4000000);
+    if (mix(s->seed + number, 67) % 4 == 0)
+        c->window /= 50;
     c->lost_timeout = random_chance(r, 15) ? random_between(r, 1000000, 20000000) : 0;
     random_bytes(r, c->session, sizeof(c->session));
     c->keep_ms = random_chance(r, 30) ? 0 : random_below(r, 60000);
