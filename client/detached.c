@@ -141,6 +141,7 @@ core_detached_output(struct core *core, struct job *j, struct message *m)
     if ((c = next_inputs(core, j)) != NULL) {
         if (c->state[c->sent] & STATE_OUTCOME) { /* by itself, as there is no such function */
             j->refused = true;
+            core->news = true; /* some wait for the job to be on disk */
             return false;
         }
         send_inputs(core, c, m);

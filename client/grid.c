@@ -310,6 +310,8 @@ send_some(struct grid *g, int64_t now)
         session_lock(s);
         if ((any = core_output(s->core, &m, now)))
             failed = link_send(g->link, &m);
+        if (s->core->news)
+            session_news(s);
         session_unlock(s);
         if (failed != 0) {
             restart(g, now, strerror(errno));

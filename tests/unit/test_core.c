@@ -1,5 +1,6 @@
 /* The client's state machine: histories of calls and messages, and what it says to the broker. */
 #include "../../client/core.h"
+#include "../../client/detached.h"
 
 #include "../../base/clock.h"
 #include "../../proto/limits.h"
@@ -832,6 +833,27 @@ partial_results_that_nobody_wants_are_bounded(void **state_p)
     blob_unref(data);
 }
 
+static void
+a_detached_job_that_cannot_be_is_news_for_who_waits(void **state_p)
+{
+    struct session *t = *state_p;
+    struct spec s = spec("nothing");
+    struct job *j = core_job_detached(t->core, &s, (const uint8_t[16]){1}, false, t->now);
+    struct ending e = {.outcome = OUTCOME_REJECTED, .worker = ""};
+    struct chunk *c;
+
+    assert_int_equal(core_append(t->core, j, "", 0, &c), 0);
+    core_close(t->core, j);
+    output(t);
+    assert_int_equal(core_end_range(t->core, j, 0, 1, &e, false), 0);
+    input(t, &(struct message){.type = MESSAGE_ATTACHED, .attached = {.job = j->number}});
+    t->core->news = false; /* somebody looked, and waits now */
+    assert_false(core_detached_settled(j));
+    output(t);
+    assert_true(core_detached_settled(j));
+    assert_true(t->core->news);
+}
+
 /* ---- a long history ---------------------------------------------------------------------------
  */
 
@@ -972,6 +994,7 @@ main(void)
         TEST(partial_results_wait_for_who_wants_them),
         TEST(partial_results_that_nobody_wanted_go_with_their_tasks),
         TEST(partial_results_that_nobody_wants_are_bounded),
+        TEST(a_detached_job_that_cannot_be_is_news_for_who_waits),
         TEST(any_history_keeps_the_invariants),
     };
 
