@@ -9,7 +9,7 @@
 #include <assert.h>
 
 int64_t
-aside_until(const struct scheduler *s, const struct message_inputs *in)
+aside_until(const struct scheduler *s, const struct message_inputs *in, bool once)
 {
     int64_t until = s->started + RESTART_US;
 
@@ -17,7 +17,9 @@ aside_until(const struct scheduler *s, const struct message_inputs *in)
         return 0;
     if (in->running && s->now < until + RUNNING_US)
         return s->now + RUNNING_US;
-    return s->now < until ? until : 0;
+    if (s->now < until)
+        return until;
+    return once ? s->now : 0;
 }
 
 int64_t

@@ -256,7 +256,12 @@ close_open(struct job *j)
 static void
 set_aside(struct scheduler *s, struct range *r, int64_t until, bool running)
 {
-    struct blob *why = running ? sentence("the broker was restarted while it ran") : NULL;
+    struct blob *why = NULL;
+
+    if (running)
+        why = sentence("the broker was restarted while it ran");
+    else if (r->chunk->job->spec->once)
+        why = sentence("it may have begun before its broker forgot it");
 
     aside_put(s, r, until, why);
     blob_unref(why);
@@ -319,7 +324,7 @@ accepted(struct scheduler *s, struct job *j, const struct message_inputs *in)
 int
 job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
 {
-    int64_t until = aside_until(s, in);
+    int64_t until = aside_until(s, in, j->spec->once);
     struct chunk *c = j->open;
     bool merged = c != NULL && c->first + c->count == in->first &&
                   chunk_mergeable(j, &in->columns) && chunk_append(c, &in->columns);
