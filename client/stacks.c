@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -255,6 +256,35 @@ add_cold(struct stack *s)
     stacks.cold = s;
 }
 
+/* The limit of data may be there to stop a task that maps too much. Stacks are only reserved: they
+ * come on top. */
+static bool
+allow(size_t size)
+{
+    struct rlimit limit;
+    rlim_t before;
+
+    if (getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+        return false;
+    before = limit.rlim_cur;
+    limit.rlim_cur = size < limit.rlim_max - before ? before + size : limit.rlim_max;
+    return setrlimit(RLIMIT_DATA, &limit) == 0;
+}
+
+static void *
+reserve(size_t size)
+{
+    void *at = MAP_FAILED;
+
+    for (int i = 0; i < 2 && at == MAP_FAILED; i++) {
+        if (i > 0 && !allow(size))
+            break;
+        at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    }
+    return at;
+}
+
 /* Map `count` more. */
 static int
 grow(size_t count)
@@ -265,8 +295,7 @@ grow(size_t count)
 
     if (some == NULL)
         return -1;
-    at = mmap(NULL, count * stride + 2 * SHIFT, PROT_READ | PROT_WRITE,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    at = reserve(count * stride + 2 * SHIFT);
     if (at == MAP_FAILED) {
         free(some);
         errno = ENOMEM;

@@ -1,5 +1,6 @@
 #include "executor.h"
 
+#include "backstop.h"
 #include "cgroups.h"
 #include "channel.h"
 #include "frames.h"
@@ -48,11 +49,12 @@ struct process {
     struct tail tails[2]; /* since it has sent results last */
     char *path, *name;
     char *directory;
-    int64_t closed_at;    /* when process_tick() saw that the channel was closed */
-    const char *fault;    /* for which it was killed */
-    struct cgroup *group; /* NULL: none */
-    uint64_t limit;       /* bytes that it may use; 0: any */
-    bool watched;         /* by us: its group does not limit it */
+    int64_t closed_at;        /* when process_tick() saw that the channel was closed */
+    const char *fault;        /* for which it was killed */
+    struct cgroup *group;     /* NULL: none */
+    uint64_t limit;           /* bytes that it may use; 0: any */
+    bool watched;             /* by us: its group does not limit it */
+    struct backstop backstop; /* of one that is watched */
     int64_t look_at;
     uint64_t used; /* more than its limit: it was killed for that */
 };
@@ -336,6 +338,18 @@ process_signal(struct process *p, int signal)
     spawn_signal(p->spawn, signal, true);
 }
 
+/* For what it could fill before the next look. */
+static void
+limit_data(struct process *p, uint64_t used)
+{
+    if (spawn_ended(p->spawn))
+        return;
+    if (p->watched)
+        backstop_set(&p->backstop, spawn_pid(p->spawn), p->limit, used);
+    else
+        backstop_lift(&p->backstop, spawn_pid(p->spawn));
+}
+
 int64_t
 process_limit(struct process *p, uint64_t bytes, int64_t now)
 {
@@ -344,6 +358,7 @@ process_limit(struct process *p, uint64_t bytes, int64_t now)
     p->limit = bytes;
     p->watched = bytes > 0 && !limited;
     p->look_at = p->watched ? now : CLOCK_NEVER;
+    limit_data(p, 0);
     return p->look_at;
 }
 
@@ -373,6 +388,7 @@ watch_memory(struct process *p, int64_t now)
         spawn_signal(p->spawn, SIGKILL, true);
         return CLOCK_NEVER;
     }
+    limit_data(p, used);
     us = (int64_t)((p->limit - used) / BYTES_US);
     p->look_at = now + (us < LOOK_LEAST ? LOOK_LEAST : us > LOOK_MOST ? LOOK_MOST : us);
     return p->look_at;
@@ -465,6 +481,9 @@ describe_cause(const struct process *p, const struct spawn_end *how, struct proc
     if (peak_kib > 0 && !end->out_of_memory)
         append(text, size, &at, "; it used %s %llu MiB of memory",
                !told && how->inherited ? "at most" : "up to", (peak_kib >> 10) + 1);
+    if (end->memory_limit > 0 && !end->out_of_memory)
+        append(text, size, &at, "; its memory was limited to %llu MiB",
+               (unsigned long long)end->memory_limit >> 20);
     if (how->signal == SIGKILL && !end->out_of_memory)
         append(text, size, &at, ": out of memory?");
 }

@@ -371,6 +371,12 @@ spawn_keeper(const struct spawn *s)
     return s->keeper;
 }
 
+bool
+spawn_ended(const struct spawn *s)
+{
+    return atomic_load(&s->ended) != 0;
+}
+
 void
 spawn_signal(const struct spawn *s, int signal, bool group)
 {

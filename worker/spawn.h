@@ -36,6 +36,7 @@ struct spawn *spawn_start(const struct spawn_request *request);
 int spawn_fd(const struct spawn *s); /* readable when it has ended; owned by `s` */
 pid_t spawn_pid(const struct spawn *s);
 pid_t spawn_keeper(const struct spawn *s); /* its parent, and that of all it loses */
+bool spawn_ended(const struct spawn *s);
 /* To the process, or to its whole group; nothing if it has ended. */
 void spawn_signal(const struct spawn *s, int signal, bool group);
 

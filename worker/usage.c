@@ -26,6 +26,22 @@ usage_of(pid_t pid)
                : 0;
 }
 
+uint64_t
+usage_data_of(pid_t pid)
+{
+    unsigned long long pages;
+    char path[64];
+    FILE *f;
+    int n;
+
+    snprintf(path, sizeof(path), "/proc/%ld/statm", (long)pid);
+    if ((f = fopen(path, "re")) == NULL)
+        return 0;
+    n = fscanf(f, "%*u %*u %*u %*u %*u %llu", &pages);
+    fclose(f);
+    return n == 1 ? pages * (unsigned long long)sysconf(_SC_PAGESIZE) : 0;
+}
+
 /* Of pages that several processes have, each has a part. */
 static uint64_t
 fair_usage_of(pid_t pid)

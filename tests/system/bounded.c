@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,65 @@ eat(task_t *task)
     return return_number(task, getpid());
 }
 TASK(eat)
+
+/* A sanitizer's malloc returns NULL then, as others do. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+
+__attribute__((visibility("default"))) const char *
+__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+__attribute__((visibility("default"))) const char *
+__tsan_default_options(void)
+{
+    return __asan_default_options();
+}
+
+static int
+grab(task_t *task)
+{
+    volatile char *all;
+    struct order o;
+
+    if (task_read(task, &o, sizeof(o)) != 0)
+        return task_fail(task, "no order");
+    if ((all = malloc((size_t)o.n << 20)) == NULL)
+        return task_fail(task, "no memory");
+    *all = 1;
+    free((void *)(uintptr_t)all);
+    return return_number(task, getpid());
+}
+TASK(grab)
+
+static int
+deep(task_t *task)
+{
+    const int32_t *below;
+    future_t *future;
+    struct order o;
+
+    if (task_read(task, &o, sizeof(o)) != 0)
+        return task_fail(task, "no order");
+    if (o.n == 0)
+        return return_number(task, 0);
+    o.n--;
+    future = futures_submit(task_futures(task), "deep", &o, sizeof(o), NULL);
+    if (future == NULL || (below = future_result(future, NULL)) == NULL)
+        return task_fail(task, "nothing from below");
+    return return_number(task, *below + 1);
+}
+TASK(deep)
+
+static int
+crash(task_t *task)
+{
+    (void)task;
+    abort();
+}
+TASK(crash)
 
 static int
 fork_eat(task_t *task)

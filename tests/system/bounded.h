@@ -3,9 +3,11 @@
  *
  * The tasks: whoami (returns its executor's pid), attempt (its number), nap (for so many ms), gate
  * (ends once its file exists, with its attempt; it makes FILE.PID.ATTEMPT before), eat (memory, so
- * many MiB), fork_eat (the same in a child), stubborn (never ends, and cares for no SIGTERM; nor
- * does its child; both make a file when they get one, and write their pids to FILE-pids), daemonize
- * (a daemon in a session of its own, whose pid it returns), poison (crashes).
+ * many MiB), fork_eat (the same in a child), grab (so many MiB at once, untouched, and gives them
+ * back; fails if it gets none), deep (spawns itself, so many times), crash (by abort()), stubborn
+ * (never ends, and cares for no SIGTERM; nor does its child; both make a file when they get one,
+ * and write their pids to FILE-pids), daemonize (a daemon in a session of its own, whose pid it
+ * returns), poison (crashes).
  */
 #ifndef LADLE_TESTS_BOUNDED_H
 #define LADLE_TESTS_BOUNDED_H

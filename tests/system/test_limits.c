@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define MIB (1ull << 20)
@@ -136,6 +137,81 @@ what_a_child_eats_counts(void **state)
     limited.memory = 200 * MIB;
     assert_true(result_of(submit(f, "eat", 100, NULL, &limited)) > 0);
     assert_int_equal(result_of(submit(f, "fork_eat", 60, NULL, &limited)), 0);
+}
+
+/* What a task of the smallest limit might take from between two looks, with that limit. */
+static int32_t
+limit_mib(void)
+{
+    struct rlimit stack;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur > 8 * MIB) {
+        stack.rlim_cur = 8 * MIB;
+        setrlimit(RLIMIT_STACK, &stack);
+    }
+    return 64 + 16 * (int32_t)cores;
+}
+
+static void
+expect_no_memory(futures_t *f, int32_t mib, const task_options_t *options)
+{
+    future_t *future = submit(f, "grab", mib, NULL, options);
+
+    expect_status(future, FUTURE_FAILED);
+    assert_non_null(strstr(future_error(future), "no memory"));
+    future_destroy(&future);
+}
+
+static void
+who_is_watched_cannot_ask_for_much_more_at_once(void **state)
+{
+    int32_t mib = limit_mib(), executor;
+    task_options_t limited = {.memory = (uint64_t)mib * MIB, .retries = -1};
+    futures_t *f;
+
+    (void)state;
+    worker_start_with(endpoint, "one", 1, without_groups);
+    f = session();
+    executor = result_of(submit(f, "whoami", 0, NULL, NULL));
+    expect_no_memory(f, 4 * mib, &limited);
+    /* Who keeps to its limit is not disturbed, nor who has none. */
+    assert_int_equal(result_of(submit(f, "grab", mib, NULL, &limited)), executor);
+    assert_int_equal(result_of(submit(f, "eat", 8, NULL, &limited)), executor);
+    assert_int_equal(result_of(submit(f, "grab", 4 * mib, NULL, NULL)), executor);
+    expect_no_memory(f, 4 * mib, &limited);
+}
+
+/* Their stacks are mapped many at a time, much more than such a limit. */
+static void
+who_is_watched_may_spawn_as_it_likes(void **state)
+{
+    task_options_t limited = {.memory = 32 * MIB, .retries = -1};
+
+    (void)state;
+    worker_start_with(endpoint, "one", 1, without_groups);
+    assert_int_equal(result_of(submit(session(), "deep", 200, NULL, &limited)), 200);
+}
+
+static void
+words_about_a_crash_name_the_limit(void **state)
+{
+    task_options_t limited = {.memory = 64 * MIB, .retries = -1};
+    future_t *future;
+    futures_t *f;
+
+    (void)state;
+    worker_start_with(endpoint, "one", 1, without_groups);
+    f = session();
+    future = submit(f, "crash", 0, NULL, &limited);
+    expect_status(future, FUTURE_CRASHED);
+    assert_non_null(strstr(future_error(future), "its memory was limited to 64 MiB"));
+    future_destroy(&future);
+    limited.memory = 0;
+    future = submit(f, "crash", 0, NULL, &limited);
+    expect_status(future, FUTURE_CRASHED);
+    assert_null(strstr(future_error(future), "limited"));
+    future_destroy(&future);
 }
 
 static void
@@ -336,6 +412,9 @@ main(int argc, char **argv)
         TEST(row_05_task_eats_all_memory_without_groups),
         TEST(row_05_task_eats_all_memory_of_a_local_pool),
         TEST(what_a_child_eats_counts),
+        TEST(who_is_watched_cannot_ask_for_much_more_at_once),
+        TEST(who_is_watched_may_spawn_as_it_likes),
+        TEST(words_about_a_crash_name_the_limit),
         TEST(no_more_memory_is_asked_for_than_there_is),
         TEST(row_06_task_never_returns),
         TEST(row_06_task_never_returns_without_groups),

@@ -223,6 +223,32 @@ rounding_belongs_to_a_stack(void **state)
 
 static int words[2];
 
+/* ---- limits ------------------------------------------------------------------------------------
+ */
+
+static void
+run_limited(void)
+{
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    struct rlimit limit;
+
+    expect(f != NULL && fscanf(f, "%*u %*u %*u %*u %*u %llu", &pages) == 1);
+    fclose(f);
+    expect(getrlimit(RLIMIT_DATA, &limit) == 0);
+    limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (8 << 20);
+    expect(setrlimit(RLIMIT_DATA, &limit) == 0);
+    most = 300;
+    run_chain();
+}
+
+static void
+a_limit_of_data_does_not_keep_from_stacks(void **state)
+{
+    (void)state;
+    in_process(run_limited, 1);
+}
+
 static unsigned __attribute__((noinline)) dive(unsigned n)
 {
     volatile char room[2000];
@@ -319,6 +345,7 @@ main(void)
         cmocka_unit_test(a_hundred_thousand_stacks),
         cmocka_unit_test(deep_stacks_give_their_memory_back),
         cmocka_unit_test(rounding_belongs_to_a_stack),
+        cmocka_unit_test(a_limit_of_data_does_not_keep_from_stacks),
         cmocka_unit_test(a_full_stack_says_so),
         cmocka_unit_test(a_signal_that_was_sent_ends_the_process),
         cmocka_unit_test(a_handler_of_the_program_stays),
