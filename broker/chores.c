@@ -200,39 +200,104 @@ retry(struct depot *d, uint32_t peer, struct kept *j)
     answer_about(d, peer, j, KEPT_NONE, text);
 }
 
+/* Where it ended and in which attempt, if that is on disk and whole. */
+static void
+tell_end(struct depot *d, const struct kept *j, struct outgoing *o)
+{
+    struct message_kept_task *t = &o->m.kept_task;
+    const struct record *r = j->records + j->records_stored;
+    struct blob *worker;
+    struct message m;
+    const char *why;
+    struct row row;
+
+    do {
+        if (r-- == j->records)
+            return;
+    } while (r->kind != ROW_ENDS || t->index < r->first || t->index - r->first >= r->count);
+    if (store_read(d->store, r->row, &row) != 0)
+        return;
+    if (wire_decode(d->in, row.header, row.header_size, row.data, &m, &why) == 0) {
+        bool ended = m.type == MESSAGE_ENDED;
+
+        worker = sentence("%s", ended ? m.ended.worker : m.results.worker);
+        outgoing_keep(o, worker);
+        t->worker = words(worker);
+        t->attempt = ended ? m.ended.attempt : m.results.attempt;
+        blob_unref(worker);
+    }
+    blob_unref(row.data);
+}
+
+/* Its input is there; it is answered with that, and what runs. */
+static void
+give_task(struct depot *d, struct visitor *v, struct kept *j, const struct piece *p,
+          struct outgoing *o)
+{
+    uint32_t at = (uint32_t)(o->m.kept_task.index - p->first);
+    struct columns c = kept_columns(p, at, 1);
+
+    c.size = (uint32_t)c.length;
+    c.sizes = NULL;
+    o->spec = spec_ref(j->spec);
+    o->m.kept_task.spec = j->spec;
+    o->m.kept_task.columns = c;
+    o->m.kept_task.outcome = (enum outcome)(p->state[at] - 1);
+    outgoing_keep(o, c.data);
+    tell_end(d, j, o);
+    v->asks_parts = true;
+}
+
+/* NULL: it has. */
+static const char *
+why_not_failed(const struct piece *p, uint64_t index)
+{
+    uint8_t state = p == NULL ? 1 + OUTCOME_DONE : p->state[index - p->first];
+
+    return state == 0                       ? "it has not ended"
+           : state == 1 + OUTCOME_DONE      ? "it ended well"
+           : state == 1 + OUTCOME_CANCELLED ? "it was cancelled"
+                                            : NULL;
+}
+
 static void
 task(struct depot *d, struct visitor *v, struct kept *j, uint64_t index)
 {
-    struct piece *p = index < j->stored ? kept_piece(j, index) : NULL;
+    unsigned long long number = index;
     struct outgoing *o = say(d, v->peer, MESSAGE_KEPT_TASK);
-    const char *why = index >= j->stored ? "the job has no such task"
-                      : p == NULL
-                          ? "its input is not kept: it ended well, and so did its neighbours"
-                          : NULL;
-    struct blob *id;
+    struct blob *id = sentence("%s", j->hex), *text = NULL;
+    enum kept_error error = KEPT_UNKNOWN;
+    struct piece *p = index < j->stored ? kept_piece(j, index) : NULL;
+    const char *why = index < j->stored ? why_not_failed(p, index) : NULL;
 
-    if (o == NULL)
+    if (o == NULL) {
+        blob_unref(id);
         return;
-    id = sentence("%s", j->hex);
+    }
     outgoing_keep(o, id);
     o->m.kept_task =
-        (struct message_kept_task){.error = KEPT_NONE, .text = "", .id = words(id), .index = index};
-    if (why == NULL && kept_load_piece(d, j, p) != 0)
-        why = "its input is damaged in the store";
-    if (why != NULL) {
-        o->m.kept_task.error = p != NULL ? KEPT_DAMAGED : KEPT_UNKNOWN;
-        o->m.kept_task.text = why;
+        (struct message_kept_task){.text = "", .id = words(id), .index = index, .worker = ""};
+    if (index >= j->stored) {
+        text = sentence("job %s has no task %llu: it has %llu, counted from 0", j->hex, number,
+                        (unsigned long long)j->stored);
+    } else if (why != NULL) {
+        text = sentence("task %llu of job %s has not failed: %s", number, j->hex, why);
+    } else if (kept_load_piece(d, j, p) != 0) {
+        text = sentence("the input of task %llu of job %s is damaged in the broker's store", number,
+                        j->hex);
+        error = KEPT_DAMAGED;
     } else {
-        struct columns c = kept_columns(p, (uint32_t)(index - p->first), 1);
-
-        c.size = (uint32_t)c.length;
-        c.sizes = NULL;
-        o->spec = spec_ref(j->spec);
-        o->m.kept_task.spec = j->spec;
-        o->m.kept_task.columns = c;
-        outgoing_keep(o, c.data);
-        v->asks_parts = true;
+        give_task(d, v, j, p, o);
+        error = KEPT_NONE;
+        if (p->stored && (p->left == 0 || p->sent == p->count))
+            kept_unload_piece(p);
     }
+    if (error != KEPT_NONE) {
+        outgoing_keep(o, text);
+        o->m.kept_task.error = error;
+        o->m.kept_task.text = words(text);
+    }
+    blob_unref(text);
     blob_unref(id);
     outbox_put(&d->outbox, o);
 }

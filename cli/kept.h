@@ -31,17 +31,4 @@ json_t *kept_ask(const struct kept_options *o, enum kept_action action, const ch
 /* The one job that is meant by the beginning of its id: its row. NULL with a sentence. */
 json_t *kept_find(const struct kept_options *o, char *text, size_t size);
 
-/* A task as the store has it: what runs, how, and its input. For whoever runs it by hand. */
-struct kept_task {
-    char id[33];
-    struct spec *spec;
-    struct blob *data; /* NULL: the input is empty */
-    size_t at, size;
-};
-/* 0; -1 with a sentence: its input is kept if it, or one of its neighbours, failed. With `program`
- * its executable is written there. */
-int kept_task_fetch(const char *broker, int timeout_ms, const char *id, uint64_t index,
-                    const char *program, struct kept_task *task, char *why, size_t size);
-void kept_task_free(struct kept_task *task);
-
 #endif

@@ -1,6 +1,7 @@
 /* ladle replay: a failed task again, here and now. */
 #include "../proto/replay.h"
 #include "command.h"
+#include "stored.h"
 
 #include <argp.h>
 #include <dirent.h>
@@ -17,8 +18,8 @@
 #define PATH 4096
 
 struct options {
-    const char *what; /* an id, or a file */
-    const char *debugger, *output;
+    const char *what; /* an id, a file, or JOB.INDEX */
+    const char *debugger, *output, *broker;
     bool list;
 };
 
@@ -28,6 +29,10 @@ static const struct argp_option options[] = {
     {"debugger", 'd', "COMMAND", 0,
      "Run it under this: gdb, lldb, valgrind, \"gdb -batch -ex run -ex bt\"", 0},
     {"output", 'o', "FILE", 0, "Write its result there", 0},
+    {"broker", 'b', "ENDPOINT", 0,
+     "Of a detached job: tcp://host:port or ipc://path. Default: $LADLE_BROKER, else "
+     "tcp://127.0.0.1:5570",
+     0},
     {"list", OPTION_LIST, NULL, 0, "List the tasks that can be replayed, the latest first", 0},
     {0}};
 
@@ -42,6 +47,9 @@ parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 'o':
         o->output = arg;
+        return 0;
+    case 'b':
+        o->broker = arg;
         return 0;
     case OPTION_LIST:
         o->list = true;
@@ -276,10 +284,27 @@ execute(const struct replay *r, const char *debugger)
     execv(debugger != NULL ? "/bin/sh" : r->path, all.argv);
 }
 
+/* A broker does not know when it was, and there may have been no worker. */
+static void
+say_what(const struct replay *r)
+{
+    char task[512], when[32];
+
+    fprintf(stderr, "ladle replay: %s of %s, which ended %s", task_name(r, task, sizeof(task)),
+            r->path, outcome_name(r->outcome));
+    if (r->worker[0] != '\0')
+        fprintf(stderr, " on worker %s", r->worker);
+    if (r->when_ms != 0)
+        fprintf(stderr, " at %s", time_of(r, when, sizeof(when)));
+    if (r->attempt > 0)
+        fprintf(stderr, ", in attempt %u", r->attempt);
+    fputc('\n', stderr);
+}
+
 static int
 run(const char *file, const struct options *o)
 {
-    char task[512], when[32], output[PATH];
+    char output[PATH];
     const char *why;
     struct replay *r = replay_read(file, false, &why);
 
@@ -289,9 +314,7 @@ run(const char *file, const struct options *o)
     }
     if (check_program(r) != 0)
         return 1;
-    fprintf(stderr, "ladle replay: %s of %s, which ended %s on worker %s at %s, in attempt %u\n",
-            task_name(r, task, sizeof(task)), r->path, outcome_name(r->outcome), r->worker,
-            time_of(r, when, sizeof(when)), r->attempt);
+    say_what(r);
     if (o->output != NULL) {
         if (o->output[0] != '/' && getcwd(output, sizeof(output)) != NULL &&
             strlen(output) + strlen(o->output) + 2 < sizeof(output))
@@ -307,11 +330,28 @@ run(const char *file, const struct options *o)
     return 1;
 }
 
-/* An id stands for a file in the folder; what has a slash in it, or is there, is a file. */
 static int
-find_file(const char *what, char path[PATH])
+fetch(const struct options *o, const char *job, uint64_t index, char path[PATH])
 {
-    char directory[PATH - 300], *full;
+    const char *broker = o->broker != NULL ? o->broker : getenv("LADLE_BROKER");
+    char why[1024];
+
+    if (broker == NULL || broker[0] == '\0')
+        broker = "tcp://127.0.0.1:5570";
+    if (stored_fetch(broker, job, index, path, PATH, why, sizeof(why)) == 0)
+        return 0;
+    fprintf(stderr, "ladle replay: %s\n", why);
+    return -1;
+}
+
+/* An id stands for a file in the folder; what has a slash in it, or is there, is a file; else it
+ * may be a task of a detached job. */
+static int
+find_file(const struct options *o, char path[PATH])
+{
+    char directory[PATH - 300], job[33], *full;
+    const char *what = o->what;
+    uint64_t index;
 
     if (replay_directory(directory, sizeof(directory)) && strchr(what, '/') == NULL &&
         strlen(what) < 256) {
@@ -325,9 +365,12 @@ find_file(const char *what, char path[PATH])
         return 0;
     }
     free(full);
+    if (stored_name(what, job, &index))
+        return fetch(o, job, index, path);
     fprintf(stderr,
             "ladle replay: there is no task '%s'; `ladle replay --list` shows those that are "
-            "kept: the latest %d, if they are not too large\n",
+            "kept: the latest %d, if they are not too large. Those of detached jobs are called "
+            "JOB.INDEX, by the ids that `ladle jobs` shows\n",
             what, 100);
     return -1;
 }
@@ -338,11 +381,14 @@ command_replay(int argc, char **argv)
     static const struct argp argp = {
         options,
         parse,
-        "ID",
+        "ID|JOB.INDEX",
         "Run a failed task again, in the foreground: its program with the same arguments and "
         "input, "
         "without a worker and without a timeout.\vThe last line of a failed task's error tells its "
-        "ID. The exit status is 0 if the task ends well this time, and 1 if it fails; if it is "
+        "ID; a broker with a store keeps those of detached jobs, as JOB.INDEX: the beginning of "
+        "the "
+        "job's id, and the task's index, counted from 0. The exit status is 0 if the task ends "
+        "well this time, and 1 if it fails; if it is "
         "killed by a signal, so is this command.",
         NULL,
         NULL,
@@ -357,5 +403,5 @@ command_replay(int argc, char **argv)
     }
     if (o.list)
         return list();
-    return find_file(o.what, path) == 0 ? run(path, &o) : 1;
+    return find_file(&o, path) == 0 ? run(path, &o) : 1;
 }

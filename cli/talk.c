@@ -33,6 +33,7 @@ talk_end(struct talk *t)
 void
 talk_say(struct talk *t, const struct message *m)
 {
+    t->deadline = clock_us() + (int64_t)t->timeout_ms * 1000;
     if (link_send(t->link, m) != 0)
         talk_fail(t, "cannot ask the broker: %s", strerror(errno));
 }
@@ -77,12 +78,13 @@ receive(struct talk *t, int64_t now)
 }
 
 static void
-converse(struct talk *t, struct poller *poller, int timeout_ms)
+converse(struct talk *t, struct poller *poller)
 {
-    int64_t now = clock_us(), deadline = now + (int64_t)timeout_ms * 1000, at;
+    int64_t now = clock_us(), at;
     enum link_event event;
 
-    while (!t->done && !t->failed && now < deadline) {
+    t->deadline = now + (int64_t)t->timeout_ms * 1000;
+    while (!t->done && !t->failed && now < t->deadline) {
         link_tick(t->link, now);
         while ((event = link_event(t->link)) != LINK_NONE) {
             if (event == LINK_UP) {
@@ -94,7 +96,7 @@ converse(struct talk *t, struct poller *poller, int timeout_ms)
         if (t->done || t->failed)
             return;
         at = link_deadline(t->link);
-        if (poller_wait(poller, clock_poll_timeout(at < deadline ? at : deadline, now)) < 0)
+        if (poller_wait(poller, clock_poll_timeout(at < t->deadline ? at : t->deadline, now)) < 0)
             talk_fail(t, "cannot wait: %s", strerror(errno));
         now = clock_us();
     }
@@ -105,13 +107,14 @@ talk_run(struct talk *t, int timeout_ms)
 {
     struct poller *poller = NULL;
 
+    t->timeout_ms = timeout_ms;
     if (endpoint_check(t->endpoint, t->why, t->size) != 0)
         return -1;
     if ((poller = poller_new()) == NULL ||
         (t->link = link_new(poller, t->endpoint, clock_us())) == NULL)
         talk_fail(t, "cannot connect: %s", strerror(errno));
     else
-        converse(t, poller, timeout_ms);
+        converse(t, poller);
     if (t->link != NULL)
         link_free(t->link, 0);
     poller_free(poller);

@@ -15,14 +15,17 @@ struct talk {
     /* set by talk_end() */
     bool done;
     /* talk.c's own */
+    int timeout_ms;
+    int64_t deadline;
     bool failed, linked;
     struct link *link;
 };
 
+/* A question: there is as much time for its answer as there was for the first. */
 void talk_say(struct talk *t, const struct message *m);
 void talk_end(struct talk *t);
 void talk_fail(struct talk *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Until the end. 0, or -1 with a sentence in `why`: also when that took longer. */
+/* Until the end. 0, or -1 with a sentence in `why`: also when an answer took longer. */
 int talk_run(struct talk *t, int timeout_ms);
 
 #endif

@@ -557,6 +557,9 @@ decode_kept_task(struct decoder *d, const Ladle__V1__KeptTask *in, struct messag
     m->id = name(d, in->id);
     m->index = in->index;
     columns(d, in->columns, in->job != NULL, 1, &m->columns);
+    m->outcome = (enum outcome)in->outcome;
+    m->worker = name(d, in->worker);
+    m->attempt = in->attempt;
     if (in->job == NULL)
         return;
     decode_spec(d, in->job);

@@ -548,6 +548,9 @@ encode_kept_task(struct encoder *e, const struct message_kept_task *m)
     out->id = name(e, m->id);
     out->index = m->index;
     out->columns = columns(e, &m->columns);
+    out->outcome = (Ladle__V1__Outcome)m->outcome;
+    out->worker = name(e, m->worker);
+    out->attempt = m->attempt;
     if (m->spec == NULL)
         return;
     ladle__v1__job__init(&e->job);

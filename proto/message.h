@@ -495,6 +495,9 @@ struct message_kept_task {
     uint64_t index;
     struct spec *spec; /* NULL: it cannot be had */
     struct columns columns;
+    enum outcome outcome;
+    const char *worker;
+    uint32_t attempt;
 };
 
 struct message {

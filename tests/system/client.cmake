@@ -59,7 +59,7 @@ if(TARGET ladle-worker)
   target_link_libraries(system_shim PRIVATE ladle_flags ${CMAKE_DL_LIBS})
   set_target_properties(system_shim PROPERTIES C_VISIBILITY_PRESET default
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
-  foreach(test detached store_faults)
+  foreach(test detached detached_replay store_faults)
     ladle_unit_test(${test} SOURCES test_${test}.c keeping.c
       LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
         PkgConfig::JANSSON)

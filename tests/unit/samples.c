@@ -201,8 +201,8 @@ add_kept(void)
         (struct message_kept_wanted){KEPT_TASK, "00ff", 1ull << 35, 32};
     add(MESSAGE_KEPT)->kept =
         (struct message_kept){KEPT_UNKNOWN, "there is none", kept_rows, 2, true};
-    add(MESSAGE_KEPT_TASK)->kept_task =
-        (struct message_kept_task){KEPT_DAMAGED, "some of it", "00ff", 5, &mine, one()};
+    add(MESSAGE_KEPT_TASK)->kept_task = (struct message_kept_task){
+        KEPT_DAMAGED, "some of it", "00ff", 5, &mine, one(), OUTCOME_CRASHED, "node3", 2};
 }
 
 unsigned
@@ -655,6 +655,9 @@ kept_differs(const struct message *a, const struct message *b)
         STRING(kept_task.text);
         STRING(kept_task.id);
         NUMBER(kept_task.index);
+        NUMBER(kept_task.outcome);
+        STRING(kept_task.worker);
+        NUMBER(kept_task.attempt);
         return spec_differs(a->kept_task.spec, b->kept_task.spec);
     }
 }
