@@ -64,7 +64,9 @@ if(TARGET ladle-worker)
       LIBS ladle system_harness ladle_net ladle_proto ladle_base PkgConfig::ZMQ PkgConfig::PROTOBUFC
         PkgConfig::JANSSON)
     target_compile_definitions(test_${test} PRIVATE LADLE_SHIM="$<TARGET_FILE:system_shim>")
-    set_tests_properties(${test} PROPERTIES TIMEOUT 300)
+    set_tests_properties(${test} PROPERTIES TIMEOUT 900)
     add_dependencies(test_${test} ladle-broker ladle-worker ladle-cli system_shim)
   endforeach()
+  # All of them are rows of the fault matrix, which run one by one: see tests/faults.
+  set_tests_properties(store_faults PROPERTIES LABELS rows)
 endif()

@@ -332,7 +332,7 @@ fork_a_daemon(const char *const *options)
     process_kill(worker);
     await(!pid_alive(daemon), SOON);
     await(groups_of(worker->pid) == 0, SOON); /* its keepers have tidied up */
-    assert_int_equal(processes_named("ladle-keeper", NULL, 0), 0);
+    await(processes_named("ladle-keeper", NULL, 0) == 0, SOON);
     future_destroy(&holds);
 }
 
