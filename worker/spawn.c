@@ -1,5 +1,7 @@
 #include "spawn.h"
 
+#include "kernel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -59,7 +61,8 @@ struct spawn {
 };
 
 /* What runs in the keeper and in its child shares our memory and our thread-local storage, at the
- * same time as we do: system calls only, no libc that keeps anything, no sanitizer. */
+ * same time as we do: system calls only, no libc that keeps anything, not even errno, and no
+ * sanitizer. */
 #define ALONE __attribute__((noinline, no_sanitize("address", "undefined", "thread")))
 
 static const unsigned long nothing[32]; /* an empty signal set, a default disposition */
@@ -68,7 +71,7 @@ ALONE static void
 reset_signals(void)
 {
     for (int i = 1; i <= 64; i++)
-        syscall(SYS_rt_sigaction, i, nothing, NULL, 8);
+        kernel(SYS_rt_sigaction, i, nothing, NULL, 8);
 }
 
 /* ---- files, without libc ----------------------------------------------------------------------
@@ -88,7 +91,7 @@ open_in(const char *group, const char *name, int flags)
     path[n++] = '/';
     while ((path[n] = *name++) != '\0')
         n++;
-    return (int)syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
+    return (int)kernel(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0);
 }
 
 ALONE static int
@@ -98,8 +101,8 @@ write_in(const char *group, const char *name, const char *digit)
 
     if (fd < 0)
         return -1;
-    rc = syscall(SYS_write, fd, digit, 1) == 1 ? 0 : -1;
-    syscall(SYS_close, fd);
+    rc = kernel(SYS_write, fd, digit, 1) == 1 ? 0 : -1;
+    kernel(SYS_close, fd);
     return rc;
 }
 
@@ -113,20 +116,20 @@ kill_listed(int fd, pid_t except)
 
     if (fd < 0)
         return;
-    while ((n = syscall(SYS_read, fd, text, sizeof(text))) > 0) {
+    while ((n = kernel(SYS_read, fd, text, sizeof(text))) > 0) {
         for (long i = 0; i < n; i++) {
             if (text[i] >= '0' && text[i] <= '9') {
                 pid = pid * 10 + (text[i] - '0');
                 continue;
             }
             if (pid > 0 && pid != except)
-                syscall(SYS_kill, pid, SIGKILL);
+                kernel(SYS_kill, pid, SIGKILL);
             pid = 0;
         }
     }
     if (pid > 0 && pid != except)
-        syscall(SYS_kill, pid, SIGKILL);
-    syscall(SYS_close, fd);
+        kernel(SYS_kill, pid, SIGKILL);
+    kernel(SYS_close, fd);
 }
 
 /* ---- the executor, before exec() ----------------------------------------------------------------
@@ -137,14 +140,15 @@ run(void *arg)
 {
     struct spawn *s = arg;
     const struct spawn_request *request = s->request;
+    long rc;
 
-    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
-    if (syscall(SYS_getppid) != s->keeper) {
+    kernel(SYS_prctl, PR_SET_PDEATHSIG, SIGHUP, 0, 0, 0);
+    if (kernel(SYS_getppid) != s->keeper) {
         s->error = ESRCH;
         return 127;
     }
     reset_signals();
-    if (syscall(SYS_setpgid, 0, 0) != 0)
+    if ((rc = kernel(SYS_setpgid, 0, 0)) != 0)
         goto failed;
     for (int i = 0; i < SPAWN_GROUPS; i++) {
         if (s->groups[i][0] == '\0' || write_in(s->groups[i], "cgroup.procs", "0") == 0)
@@ -153,15 +157,15 @@ run(void *arg)
         return 127;
     }
     for (int i = 0; i < 5; i++)
-        if (syscall(SYS_dup3, request->fds[i], i, 0) < 0)
+        if ((rc = kernel(SYS_dup3, request->fds[i], i, 0)) < 0)
             goto failed;
-    syscall(SYS_close_range, 5, ~0u, 0);
-    if (request->directory != NULL && syscall(SYS_chdir, request->directory) != 0)
+    kernel(SYS_close_range, 5, ~0u, 0);
+    if (request->directory != NULL && (rc = kernel(SYS_chdir, request->directory)) != 0)
         goto failed;
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, nothing, NULL, 8);
-    syscall(SYS_execve, request->path, request->argv, request->envp);
+    kernel(SYS_rt_sigprocmask, SIG_SETMASK, nothing, NULL, 8);
+    rc = kernel(SYS_execve, request->path, request->argv, request->envp);
 failed:
-    s->error = errno;
+    s->error = (int)-rc;
     return 127;
 }
 
@@ -179,7 +183,7 @@ await_signal(long ms)
     const uint64_t set = BIT(SIGCHLD) | BIT(ORPHANED) | BIT(SWEEP);
     const struct timespec patience = {.tv_nsec = ms * 1000000};
 
-    return (int)syscall(SYS_rt_sigtimedwait, &set, NULL, ms > 0 ? &patience : NULL, 8);
+    return (int)kernel(SYS_rt_sigtimedwait, &set, NULL, ms > 0 ? &patience : NULL, 8);
 }
 
 /* Its children are the executor, and what descends from that and has lost its parents, whatever
@@ -188,7 +192,7 @@ ALONE static void
 kill_children(pid_t except)
 {
     kill_listed(
-        (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/children", O_RDONLY | O_CLOEXEC, 0),
+        (int)kernel(SYS_openat, AT_FDCWD, "/proc/thread-self/children", O_RDONLY | O_CLOEXEC, 0),
         except);
 }
 
@@ -212,15 +216,14 @@ watch(struct spawn *s)
 
     for (;;) {
         how->si_pid = 0;
-        while (syscall(SYS_waitid, P_ALL, 0, how, WEXITED | WNOWAIT | WNOHANG | __WALL, NULL) ==
-                   0 &&
+        while (kernel(SYS_waitid, P_ALL, 0, how, WEXITED | WNOWAIT | WNOHANG | __WALL, NULL) == 0 &&
                how->si_pid != 0) {
             if (how->si_pid == s->pid)
                 return;
-            syscall(SYS_waitid, P_PID, how->si_pid, how, WEXITED | WNOHANG | __WALL, NULL);
+            kernel(SYS_waitid, P_PID, how->si_pid, how, WEXITED | WNOHANG | __WALL, NULL);
             how->si_pid = 0;
         }
-        s->forsaken = signal == ORPHANED || syscall(SYS_getppid) != s->host;
+        s->forsaken = signal == ORPHANED || kernel(SYS_getppid) != s->host;
         if (s->forsaken)
             return;
         if ((signal = await_signal(0)) == SWEEP)
@@ -239,7 +242,7 @@ clear(struct spawn *s)
         kill_children(0);
         do {
             info.si_pid = 0;
-            if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | __WALL, NULL) != 0)
+            if (kernel(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | __WALL, NULL) != 0)
                 return; /* there are none */
         } while (info.si_pid != 0);
         await_signal(10);
@@ -250,18 +253,18 @@ ALONE static void
 bury(struct spawn *s)
 {
     if (s->error == 0) /* while its leader is not reaped, the group's number is not another's */
-        syscall(SYS_kill, -s->pid, SIGKILL);
+        kernel(SYS_kill, -s->pid, SIGKILL);
     if (s->forsaken) {
-        syscall(SYS_kill, s->pid, SIGKILL);
+        kernel(SYS_kill, s->pid, SIGKILL);
         /* The host's connections: its peers shall see at once that it is gone. */
-        syscall(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
+        kernel(SYS_close_range, 0, ~0u, CLOSE_RANGE_UNSHARE);
     }
     atomic_store(&s->ended, 1);
-    syscall(SYS_waitid, P_PID, s->pid, &s->how, WEXITED, &s->usage);
+    kernel(SYS_waitid, P_PID, s->pid, &s->how, WEXITED, &s->usage);
     clear(s);
     for (int i = 0; i < SPAWN_GROUPS && s->forsaken; i++)
         if (s->groups[i][0] != '\0')
-            syscall(SYS_unlinkat, AT_FDCWD, s->groups[i], AT_REMOVEDIR);
+            kernel(SYS_unlinkat, AT_FDCWD, s->groups[i], AT_REMOVEDIR);
 }
 
 ALONE static int
@@ -269,24 +272,24 @@ keep(void *arg)
 {
     struct spawn *s = arg;
 
-    syscall(SYS_prctl, PR_SET_PDEATHSIG, ORPHANED, 0, 0, 0);
-    syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    syscall(SYS_prctl, PR_SET_NAME, "ladle-keeper", 0, 0, 0);
-    if (syscall(SYS_getppid) != s->host)
-        syscall(SYS_exit_group, 0);
-    s->keeper = (pid_t)syscall(SYS_getpid);
+    kernel(SYS_prctl, PR_SET_PDEATHSIG, ORPHANED, 0, 0, 0);
+    kernel(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    kernel(SYS_prctl, PR_SET_NAME, "ladle-keeper", 0, 0, 0);
+    if (kernel(SYS_getppid) != s->host)
+        kernel(SYS_exit_group, 0);
+    s->keeper = (pid_t)kernel(SYS_getpid);
     /* Ignored in the program, SIGCHLD would have our child reaped by itself. */
-    syscall(SYS_rt_sigaction, SIGCHLD, nothing, NULL, 8);
+    kernel(SYS_rt_sigaction, SIGCHLD, nothing, NULL, 8);
     s->pid = clone(run, s->child_stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
     if (s->pid < 0)
-        s->error = errno;
+        s->error = errno; /* of clone() alone: the host waits for our start */
     atomic_store(&s->started, 1);
-    syscall(SYS_futex, &s->started, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    kernel(SYS_futex, &s->started, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     if (s->pid > 0) {
         watch(s);
         bury(s);
     }
-    syscall(SYS_exit_group, 0);
+    kernel(SYS_exit_group, 0);
     return 0;
 }
 

@@ -4,6 +4,8 @@
 #include "../../worker/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +55,32 @@ daemons_go_when_their_task_is_over_and_their_executor_idle(void **state)
     close_bench(b);
     for (int64_t end = clock_us() + PATIENCE_US; is_alive(last);)
         assert_true(clock_us() < end);
+}
+
+/* They share this thread's errno, and run while it does anything. */
+static void
+keepers_leave_errno_alone(void **state)
+{
+    char *argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char[]){"setsid sleep 100 & exit 0"}, NULL};
+    struct spawn_request request = {.path = "/bin/sh", .argv = argv, .envp = environ};
+    struct spawn_end end;
+    struct spawn *s;
+    struct pollfd gone;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        request.fds[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+    s = spawn_start(&request);
+    assert_non_null(s);
+    gone = (struct pollfd){.fd = spawn_fd(s), .events = POLLIN};
+    errno = EDOM;
+    while (poll(&gone, 1, 0) == 0 && errno == EDOM)
+        ;
+    assert_int_equal(errno, EDOM);
+    spawn_finish(s, &end);
+    assert_int_equal(end.status, 0);
+    for (int i = 0; i < 5; i++)
+        close(request.fds[i]);
 }
 
 /* The keeper outlives the process that it serves for as long as it takes. */
@@ -261,6 +289,7 @@ main(void)
         cmocka_unit_test(executors_are_invisible_to_wait_and_sigchld),
         cmocka_unit_test(ignored_sigchld_hides_no_crash),
         cmocka_unit_test(nothing_outlives_a_supervisor_that_is_killed),
+        cmocka_unit_test(keepers_leave_errno_alone),
         cmocka_unit_test(reset_forgets_all_work_and_goes_on),
         cmocka_unit_test(drain_returns_what_has_not_started_and_finishes_the_rest),
         cmocka_unit_test(held_supervisor_reads_no_results),
