@@ -251,24 +251,8 @@ adopt_in_chunk(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_
 static void
 adopt_run(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last)
 {
-    struct job *j = a->job;
-
-    while (first < last) {
-        size_t at = job_chunk_at(j, first);
-        struct chunk *c;
-        uint64_t begin, end;
-
-        while (at < j->chunks_end && j->chunks[at].chunk == NULL)
-            at++;
-        if (at == j->chunks_end || j->chunks[at].first >= last)
-            return;
-        c = j->chunks[at].chunk;
-        begin = first > c->first ? first - c->first : 0;
-        end = last - c->first < c->count ? last - c->first : c->count;
-        first = c->first + c->count;
-        if (begin < end)
-            adopt_in_chunk(s, a, c, (uint32_t)begin, (uint32_t)end);
-    }
+    for (struct piece p; job_piece(a->job, first, last, &p); first = p.last)
+        adopt_in_chunk(s, a, p.chunk, p.from, p.to);
 }
 
 static bool

@@ -143,22 +143,8 @@ void
 end_range(struct scheduler *s, struct job *j, uint64_t first, uint64_t last, const struct ending *e)
 {
     /* By index, not by place: the list of chunks moves as they end. */
-    while (first < last) {
-        size_t at = job_chunk_at(j, first);
-        struct chunk *c;
-        uint64_t begin, end;
-
-        while (at < j->chunks_end && j->chunks[at].chunk == NULL)
-            at++;
-        if (at == j->chunks_end || j->chunks[at].first >= last)
-            return;
-        c = j->chunks[at].chunk;
-        begin = first > c->first ? first - c->first : 0;
-        end = last - c->first < c->count ? last - c->first : c->count;
-        first = c->first + c->count;
-        if (begin < end)
-            end_in_chunk(s, c, (uint32_t)begin, (uint32_t)end, e);
-    }
+    for (struct piece p; job_piece(j, first, last, &p); first = p.last)
+        end_in_chunk(s, p.chunk, p.from, p.to, e);
 }
 
 void

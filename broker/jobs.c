@@ -120,8 +120,9 @@ job_first_range(struct scheduler *s, struct job *j)
 /* ---- chunks -------------------------------------------------------------------------------------
  */
 
-size_t
-job_chunk_at(const struct job *j, uint64_t index)
+/* The place in j->chunks of the first chunk with a task from `index` on; chunks_end if none is. */
+static size_t
+chunk_at(const struct job *j, uint64_t index)
 {
     size_t low = j->chunks_at, high = j->chunks_end;
 
@@ -142,6 +143,25 @@ job_chunk_at(const struct job *j, uint64_t index)
             low--;
     }
     return low;
+}
+
+bool
+job_piece(const struct job *j, uint64_t first, uint64_t last, struct piece *piece)
+{
+    size_t at = chunk_at(j, first);
+    struct chunk *c;
+
+    while (at < j->chunks_end && j->chunks[at].chunk == NULL)
+        at++;
+    if (first >= last || at == j->chunks_end || j->chunks[at].first >= last)
+        return false;
+    c = j->chunks[at].chunk;
+    piece->chunk = c;
+    piece->from = first > c->first ? (uint32_t)(first - c->first) : 0;
+    piece->to = last - c->first < c->count ? (uint32_t)(last - c->first) : c->count;
+    piece->first = c->first + piece->from;
+    piece->last = c->first + piece->to;
+    return true;
 }
 
 static int
@@ -184,7 +204,7 @@ compact(struct job *j)
 static void
 retire(struct job *j, struct chunk *c)
 {
-    size_t at = job_chunk_at(j, c->first);
+    size_t at = chunk_at(j, c->first);
 
     assert(at < j->chunks_end && j->chunks[at].chunk == c);
     j->chunks[at].chunk = NULL;

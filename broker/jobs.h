@@ -30,8 +30,15 @@ void job_announce(struct scheduler *s, struct job *j);
 void job_announce_unless(struct scheduler *s, struct job *j, uint32_t count);
 void jobs_announce(struct scheduler *s); /* those that cannot wait for results */
 
-/* The place in j->chunks of the first chunk with a task from `index` on; chunks_end if none is. */
-size_t job_chunk_at(const struct job *j, uint64_t index);
+struct piece { /* tasks of a job that are in one chunk */
+    struct chunk *chunk;
+    uint32_t from, to;    /* as the chunk counts them, */
+    uint64_t first, last; /* and as the job does */
+};
+/* The first tasks of [first, last) that are here, as many as one chunk has of them. False if none
+ * are: they have ended, or have not come. */
+bool job_piece(const struct job *j, uint64_t first, uint64_t last, struct piece *piece);
+
 /* Tasks [from, to) of a chunk, none of which had ended, have. Their owner was seen to. */
 void job_tasks_ended(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to);
 

@@ -351,12 +351,9 @@ lease_beside(const struct chunk *c, const struct worker *w, uint64_t id, uint32_
 struct lease *
 lease_with(const struct job *j, const struct worker *w, uint64_t id, uint64_t index)
 {
-    size_t at = job_chunk_at(j, index);
-    const struct chunk *c = at < j->chunks_end ? j->chunks[at].chunk : NULL;
+    struct piece p;
 
-    if (c == NULL || index < c->first || index - c->first >= c->count)
-        return NULL;
-    return lease_beside(c, w, id, (uint32_t)(index - c->first));
+    return job_piece(j, index, index + 1, &p) ? lease_beside(p.chunk, w, id, p.from) : NULL;
 }
 
 uint32_t

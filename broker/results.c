@@ -352,27 +352,16 @@ scattered_results(struct scheduler *s, struct worker *w, const struct message_re
         count_late(s, &m->columns, 0, m->columns.count);
         return;
     }
-    while (index < last) {
-        size_t at = job_chunk_at(j, index);
-        struct arrival a = {.worker = w, .m = m};
-        uint64_t end;
-
-        while (at < j->chunks_end && j->chunks[at].chunk == NULL)
-            at++;
-        if (at == j->chunks_end || j->chunks[at].first >= last)
-            break;
-        a.chunk = chunk_ref(j->chunks[at].chunk);
-        if (a.chunk->first > index) {
-            s->late += a.chunk->first - index;
-            index = a.chunk->first;
-        }
-        end = a.chunk->first + a.chunk->count;
-        end = end < last ? end : last;
+    for (struct piece p; job_piece(j, index, last, &p); index = p.last) {
         /* Negative if the chunk starts behind the message; the sums come out right. */
-        a.base = (uint32_t)(m->first - a.chunk->first);
-        take_scattered(s, &a, (uint32_t)(index - m->first), (uint32_t)(end - m->first));
+        struct arrival a = {.worker = w,
+                            .chunk = chunk_ref(p.chunk),
+                            .m = m,
+                            .base = (uint32_t)(m->first - p.chunk->first)};
+
+        s->late += p.first - index;
+        take_scattered(s, &a, (uint32_t)(p.first - m->first), (uint32_t)(p.last - m->first));
         chunk_unref(a.chunk);
-        index = end;
     }
     s->late += last - index;
     queue_update(s, j);
