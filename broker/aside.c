@@ -23,6 +23,14 @@ aside_until(const struct scheduler *s, const struct message_inputs *in, bool onc
 }
 
 int64_t
+aside_until_next(const struct scheduler *s)
+{
+    int64_t until = s->started + RUNNING_US;
+
+    return s->now < until ? until : 0;
+}
+
+int64_t
 aside_keep_us(const struct scheduler *s, enum parting how)
 {
     if (!s->config.lasting || how == PARTING_FOR_GOOD || how == PARTING_SILENT)

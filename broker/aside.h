@@ -22,6 +22,10 @@ int64_t aside_until(const struct scheduler *s, const struct message_inputs *in, 
 /* How long leases of a worker that is gone wait for it; 0: they do not. */
 int64_t aside_keep_us(const struct scheduler *s, enum parting how);
 
+/* Until when the next attempt of what crashed under an adopted lease waits: perhaps the broker
+ * before had started it, and its worker is not back yet. 0: it does not. */
+int64_t aside_until_next(const struct scheduler *s);
+
 /* The range belongs to its job from now on; `why` says how an attempt was lost, NULL: none was. */
 void aside_put(struct scheduler *s, struct range *r, int64_t until, struct blob *why);
 /* Out of the lists, and of the sum. It is the caller's. */

@@ -135,17 +135,32 @@ take_out(struct scheduler *s, struct range *r, uint32_t from, uint32_t to)
     return part;
 }
 
-/* The worker's attempt, as far as that can be: who is to blame is known here only. */
+/* What a lease still has of the tasks [from, to), likewise. */
+static struct range *
+take_back(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
+{
+    struct range *part = copy_from(s, l->range, from, to - from);
+
+    if (part == NULL)
+        return NULL;
+    if (!lease_release(s, l, from, to)) {
+        range_free(s, part);
+        return NULL;
+    }
+    if (l->left == 0)
+        lease_free(s, l);
+    return part;
+}
+
+/* The worker's attempt, with its past. */
 static void
 set_attempt(struct range *part, const struct claim *x)
 {
-    const struct job *j = part->chunk->job;
-    uint32_t blamed = part->attempt - part->losses, told = x->held.attempt;
-    uint32_t losses = told > blamed ? told - blamed : 0;
+    uint32_t losses = x->held.attempt - 1 - x->held.charged;
 
     part->losses = (uint16_t)(losses < LOSSES_MAX ? losses : LOSSES_MAX);
-    part->attempt = blamed + part->losses;
-    if (j->spec->once) {
+    part->attempt = 1 + x->held.charged + part->losses;
+    if (part->chunk->job->spec->once) {
         part->attempt = 1;
         part->losses = 0;
     }
@@ -169,12 +184,11 @@ wait_again(struct scheduler *s, struct lease *l)
     carried_grant(s, l->chunk->job->client);
 }
 
-/* Live tasks [from, to) of the range become a lease. False: ENOMEM. */
+/* The tasks of a range that is in no list become a lease. False: ENOMEM. */
 static bool
-adopt_from(struct scheduler *s, struct adoption *a, struct range *r, uint32_t from, uint32_t to)
+adopt_part(struct scheduler *s, struct adoption *a, struct range *part)
 {
     struct claim *x = a->claim;
-    struct range *part = take_out(s, r, from, to);
     struct lease *l;
 
     if (part == NULL)
@@ -198,61 +212,90 @@ adopt_from(struct scheduler *s, struct adoption *a, struct range *r, uint32_t fr
     return true;
 }
 
-/* The end of the live tasks from `from` on that are with one worker. */
-static uint32_t
-leased_until(const struct chunk *c, uint32_t from, uint32_t to)
+/* The lease that has the live task `from`, and the end of those behind it that it has, too. */
+static struct lease *
+leased_until(const struct chunk *c, uint32_t from, uint32_t to, uint32_t *end_p)
 {
-    const struct lease *l;
-    uint32_t begin, end;
+    struct lease *l;
+    uint32_t begin;
 
     LIST_FOREACH (l, &c->leases, beside) {
-        if (lease_next(l, from, to, &begin, &end) && begin == from)
-            return end;
+        if (lease_next(l, from, to, &begin, end_p) && begin == from)
+            return l;
     }
-    return from + 1;
+    *end_p = from + 1; /* the job is being freed */
+    return NULL;
 }
 
+/* What still runs of these tasks there is in vain. */
 static void
-adopt_live(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_t from, uint32_t to)
+stop_claimed(struct scheduler *s, const struct adoption *a, uint64_t first, uint64_t last)
 {
-    while (from < to) {
-        struct range *r = range_with(a->job, c, from);
-        uint32_t end;
+    const struct message_held *m = &a->claim->held;
 
-        if (r == NULL) {
-            end = leased_until(c, from, to);
-            a->wanted = true; /* first come, first served */
-        } else {
-            end = r->offset + r->count < to ? r->offset + r->count : to;
-            if (a->job->spec->once)
-                end = from + 1;
-            a->wanted = adopt_from(s, a, r, from, end) || a->wanted;
-        }
-        from = end;
+    if (first < last && (m->cpus > 0 || m->parked))
+        say_cancel(s, a->claim->worker, a->job, first, last - first);
+}
+
+/* Live tasks [from, to) are leased. First come, first served; unless those of the claim are an
+ * attempt after that one, which then is over, and has been charged. */
+static bool
+adopt_leased(struct scheduler *s, struct adoption *a, struct lease *l, uint32_t from, uint32_t to)
+{
+    struct worker *other = l->worker;
+
+    if (range_charged(l->range) >= a->claim->held.charged)
+        return true;
+    if (other != a->claim->worker)
+        say_cancel(s, other, a->job, l->chunk->first + from, to - from);
+    return adopt_part(s, a, take_back(s, l, from, to));
+}
+
+/* Live tasks of the chunk from `from` on that share a fate. Returns their end. */
+static uint32_t
+adopt_alike(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_t from, uint32_t to)
+{
+    struct range *r = range_with(a->job, c, from);
+    struct lease *l = NULL;
+    uint32_t end;
+
+    if (r != NULL)
+        end = r->offset + r->count;
+    else if ((l = leased_until(c, from, to, &end)) == NULL)
+        return end;
+    end = a->job->spec->once ? from + 1 : end < to ? end : to;
+    if (range_charged(r != NULL ? r : l->range) > a->claim->held.charged) {
+        /* That attempt is over, and counted. One before it may have come to something. */
+        stop_claimed(s, a, c->first + from, c->first + end);
+        a->wanted = true;
+    } else if (r != NULL ? adopt_part(s, a, take_out(s, r, from, end))
+                         : adopt_leased(s, a, l, from, end)) {
+        a->wanted = true;
     }
+    return end;
 }
 
 static void
 adopt_in_chunk(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_t from, uint32_t to)
 {
-    bool unfinished = a->claim->held.cpus > 0 || a->claim->held.parked;
-
     while (from < to) {
         uint32_t live = chunk_live_from(c, from, to), end = chunk_ended_from(c, live, to);
 
-        if (live > from && unfinished)
-            say_cancel(s, a->claim->worker, a->job, c->first + from, live - from);
-        adopt_live(s, a, c, live, end);
-        from = end;
+        stop_claimed(s, a, c->first + from, c->first + live);
+        for (from = live; from < end;)
+            from = adopt_alike(s, a, c, from, end);
     }
 }
 
-/* Tasks [first, last) of the job, as far as they are here. */
+/* Tasks [first, last) of the job. Those that are not here ended while there was no broker. */
 static void
 adopt_run(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last)
 {
-    for (struct piece p; job_piece(a->job, first, last, &p); first = p.last)
+    for (struct piece p; job_piece(a->job, first, last, &p); first = p.last) {
+        stop_claimed(s, a, first, p.first);
         adopt_in_chunk(s, a, p.chunk, p.from, p.to);
+    }
+    stop_claimed(s, a, first, last);
 }
 
 static bool
@@ -260,7 +303,8 @@ fits(const struct claim *x, const struct job *j)
 {
     const struct worker *w = x->worker;
 
-    return w->slots >= j->demand->cpus && demand_fits(j->demand, w->offer);
+    return w->slots >= j->demand->cpus && demand_fits(j->demand, w->offer) &&
+           x->held.charged <= j->spec->retries;
 }
 
 /* Nothing more will be known. The job is NULL if there is none. */

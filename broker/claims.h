@@ -6,6 +6,9 @@
  * number again, or several, one for each run of neighbours in a chunk; those that somebody else has
  * by now stay with both: the first outcome counts. Until then the claim waits for the client, for
  * CLAIM_US at most, and takes its worker's slots. The answer is ADOPTED.
+ *
+ * Several workers may hold one task: the next attempt after a crash had begun when the broker
+ * ended. How many attempts were charged before tells which is the last one; the others are over.
  */
 #ifndef LADLE_CLAIMS_H
 #define LADLE_CLAIMS_H

@@ -48,6 +48,12 @@ bool job_requeue(struct scheduler *s, struct chunk *c, const struct range *as);
 struct range *job_first_range(struct scheduler *s, struct job *j);
 struct range *range_new(struct scheduler *s, struct chunk *c); /* NULL: ENOMEM */
 void range_free(struct scheduler *s, struct range *r);
+/* Attempts that count against its tasks. */
+static inline uint32_t
+range_charged(const struct range *r)
+{
+    return r->attempt - 1 - r->losses;
+}
 /* Leave out the first `count` tasks. */
 void range_skip(struct range *r, uint32_t count);
 

@@ -131,6 +131,7 @@ send_slice(struct scheduler *s, const struct lease *l)
                                         .job = c->job->number,
                                         .first = c->first + r->offset,
                                         .attempt = r->attempt,
+                                        .charged = range_charged(r),
                                         .columns = chunk_columns(c, r->offset, r->count, r->at)};
     outbox_put(&s->outbox, o);
     return 0;

@@ -206,6 +206,18 @@ judge(const struct arrival *a, uint32_t item)
     return SETTLED;
 }
 
+static bool
+put_aside(struct scheduler *s, const struct range *as, int64_t until)
+{
+    struct range *r = range_new(s, as->chunk);
+
+    if (r == NULL)
+        return false;
+    *r = *as;
+    aside_put(s, r, until, NULL);
+    return true;
+}
+
 /* One more attempt, in a slice of its own. False if there is no memory for it: then it has ended.
  */
 static bool
@@ -214,6 +226,7 @@ again(struct scheduler *s, const struct arrival *a, uint32_t item)
     struct lease *l = a->lease;
     uint32_t offset = a->base + item, begin, end;
     struct range as = *l->range;
+    int64_t until = l->adopted ? aside_until_next(s) : 0;
 
     as.offset = offset;
     as.count = 1;
@@ -226,7 +239,7 @@ again(struct scheduler *s, const struct arrival *a, uint32_t item)
     }
     if (!lease_release(s, l, offset, offset + 1))
         return false;
-    if (job_requeue(s, a->chunk, &as)) {
+    if (until > 0 ? put_aside(s, &as, until) : job_requeue(s, a->chunk, &as)) {
         s->retries++;
         return true;
     }

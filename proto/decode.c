@@ -314,15 +314,25 @@ decode_ended(struct decoder *d, const Ladle__V1__Ended *in, struct message_ended
     range(d, m->first, m->count);
 }
 
+/* Attempts are counted from 1, and this one is not among those that were charged. */
+static void
+attempts(struct decoder *d, uint32_t attempt, uint32_t charged)
+{
+    if (attempt == 0)
+        fault(d, "attempts are counted from 1");
+    else if (charged >= attempt)
+        fault(d, "more attempts charged than there were");
+}
+
 static void
 decode_slice(struct decoder *d, const Ladle__V1__Slice *in, struct message_slice *m)
 {
-    if (in->attempt == 0)
-        fault(d, "attempts are counted from 1");
+    attempts(d, in->attempt, in->charged);
     m->lease = identifier(d, in->lease);
     m->job = identifier(d, in->job);
     m->first = in->first;
     m->attempt = in->attempt;
+    m->charged = in->charged;
     columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
     range(d, m->first, m->columns.count);
 }
@@ -350,6 +360,7 @@ decode_results(struct decoder *d, const Ladle__V1__Results *in, struct message_r
     m->run_us = in->run_us;
     m->wait_us = in->wait_us;
     m->serial = in->serial;
+    m->charged = in->charged;
     columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
     range(d, m->first, m->columns.count);
 }
@@ -589,8 +600,7 @@ decode_held(struct decoder *d, const Ladle__V1__Held *in, struct message_held *m
 {
     uint64_t end = 0;
 
-    if (in->attempt == 0)
-        fault(d, "attempts are counted from 1");
+    attempts(d, in->attempt, in->charged);
     if (in->n_runs == 0 || in->n_runs % 2 != 0 || in->n_runs > LIMIT_RUNS)
         fault(d, "a wrong number of runs");
     for (size_t i = 0; i + 1 < in->n_runs && d->fault == NULL; i += 2) {
@@ -602,6 +612,7 @@ decode_held(struct decoder *d, const Ladle__V1__Held *in, struct message_held *m
     m->job = identifier(d, in->job);
     m->first = in->first;
     m->attempt = in->attempt;
+    m->charged = in->charged;
     m->cpus = in->cpus;
     m->parked = in->parked;
     m->runs = in->runs;

@@ -271,6 +271,7 @@ encode_slice(struct encoder *e, const struct message_slice *m)
     out->job = m->job;
     out->first = m->first;
     out->attempt = m->attempt;
+    out->charged = m->charged;
     out->columns = columns(e, &m->columns);
 }
 
@@ -308,6 +309,7 @@ encode_results(struct encoder *e, const struct message_results *m)
     out->wait_us = m->wait_us;
     out->columns = columns(e, &m->columns);
     out->serial = m->serial;
+    out->charged = m->charged;
 }
 
 static void
@@ -478,6 +480,7 @@ encode_held(struct encoder *e, const struct message_held *m)
     out->job = m->job;
     out->first = m->first;
     out->attempt = m->attempt;
+    out->charged = m->charged;
     out->cpus = m->cpus;
     out->parked = m->parked;
     out->runs = borrow(m->runs);

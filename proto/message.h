@@ -263,6 +263,7 @@ struct message_slice {
     uint64_t job;
     uint64_t first;
     uint32_t attempt; /* from 1 */
+    uint32_t charged; /* earlier attempts that count against the tasks: they crashed, or failed */
     struct columns columns;
 };
 
@@ -291,6 +292,7 @@ struct message_results {
     uint64_t lease; /* 0 towards a client */
     uint64_t first;
     uint32_t attempt;
+    uint32_t charged;   /* towards the broker: of the slice */
     const char *worker; /* towards a client */
     uint64_t run_us;    /* running time of these tasks together */
     uint64_t wait_us;   /* towards a client: from acceptance to dispatch, of the first */
@@ -401,7 +403,7 @@ struct message_held {
     uint64_t lease;
     uint64_t job;
     uint64_t first; /* what the runs count from */
-    uint32_t attempt;
+    uint32_t attempt, charged;
     uint32_t cpus; /* slots that it takes now; 0: all is done, or waits */
     bool parked;
     const uint32_t *runs; /* offset, count, offset, count ... in order, and apart */

@@ -54,7 +54,7 @@ runner_dropped(const struct runner *r)
 
 struct run { /* tasks of a lease that are here, or whose results are */
     uint64_t lease, job, first;
-    uint32_t count, attempt, cpus;
+    uint32_t count, attempt, charged, cpus;
     bool parked;
 };
 
@@ -91,6 +91,7 @@ add_piece(const struct runner *r, struct runs *runs, const struct piece *p)
                             .first = p->first + p->done,
                             .count = p->count - p->done,
                             .attempt = p->attempt,
+                            .charged = p->charged,
                             .cpus = p->asleep ? 0 : runner_cpus(r, p),
                             .parked = piece_all_asleep(p, false)});
 }
@@ -106,7 +107,8 @@ collect(const struct runner *r, struct runs *runs)
                                 .job = m->job,
                                 .first = m->first,
                                 .count = m->columns.count,
-                                .attempt = m->attempt});
+                                .attempt = m->attempt,
+                                .charged = m->charged});
     TAILQ_FOREACH (p, &r->queue, next) {
         add_piece(r, runs, p);
     }
@@ -140,6 +142,7 @@ say_held(struct runner *r, const struct run *list, size_t count)
                                  .job = list->job,
                                  .first = list->first,
                                  .attempt = list->attempt,
+                                 .charged = list->charged,
                                  .runs = runs}};
     uint64_t end = 0;
     size_t i;

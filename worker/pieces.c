@@ -58,6 +58,7 @@ piece_new(struct runner_job *job, const struct message_slice *slice)
     p->first = slice->first;
     p->count = slice->columns.count;
     p->attempt = slice->attempt;
+    p->charged = slice->charged;
     return p;
 }
 
@@ -126,5 +127,6 @@ piece_slice(const struct piece *p, uint64_t lease, uint64_t job, struct message 
     m->slice.job = job;
     m->slice.first = p->first;
     m->slice.attempt = p->attempt;
+    m->slice.charged = p->charged;
     m->slice.columns = columns_part(&p->bundle->columns, p->from, p->count, p->offset);
 }

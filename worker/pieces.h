@@ -21,7 +21,7 @@ struct piece {
     uint64_t first; /* index of the first task in the job */
     uint32_t count;
     uint32_t done; /* tasks from the front whose results were passed on; 0 in the queue */
-    uint32_t attempt;
+    uint32_t attempt, charged;
     unsigned strikes;    /* executors that ended while its task waited, and nobody knows why */
     unsigned casualties; /* ... and of which another task was the cause */
     bool asleep;         /* its task waits for others */

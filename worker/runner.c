@@ -157,6 +157,7 @@ runner_end_tasks(struct runner *r, const struct piece *p, uint32_t from, uint32_
         m.results.lease = p->lease;
         m.results.first = p->first + from;
         m.results.attempt = p->attempt;
+        m.results.charged = p->charged;
         m.results.worker = r->name;
         m.results.columns = (struct columns){.count = count,
                                              .size = (uint32_t)size,
@@ -180,6 +181,7 @@ runner_forward(struct runner *r, const struct piece *p, uint32_t offset, const s
     m.results.lease = p->lease;
     m.results.first = p->first + offset;
     m.results.attempt = p->attempt;
+    m.results.charged = p->charged;
     m.results.worker = r->name;
     m.results.run_us = run_us;
     m.results.columns = *c;

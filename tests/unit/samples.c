@@ -162,20 +162,20 @@ add_work(void)
     struct columns results = uneven();
 
     results.outcomes = outcomes;
-    add(MESSAGE_SLICE)->slice = (struct message_slice){11, 7, 1000, 2, equal()};
-    add(MESSAGE_SLICE)->slice = (struct message_slice){12, 7, 1005, 1, uneven()};
+    add(MESSAGE_SLICE)->slice = (struct message_slice){11, 7, 1000, 4, 3, equal()};
+    add(MESSAGE_SLICE)->slice = (struct message_slice){12, 7, 1005, 1, 0, uneven()};
     add(MESSAGE_PARKED)->parked = (struct message_parked){11, 1001, true};
     add(MESSAGE_REVOKE)->revoke = (struct message_revoke){11, 3};
     add(MESSAGE_RETURNED)->returned = (struct message_returned){11, 1003, 2, RETURNED_PROGRAM};
     add(MESSAGE_RESULTS)->results =
-        (struct message_results){7, 11, 1000, 2, "node1", 55, 66, results, 1ull << 40};
-    add(MESSAGE_RESULTS)->results = (struct message_results){7, 12, 1, 1, "n", 5, 6, equal(), 0};
+        (struct message_results){7, 11, 1000, 2, 1, "node1", 55, 66, results, 1ull << 40};
+    add(MESSAGE_RESULTS)->results = (struct message_results){7, 12, 1, 1, 0, "n", 5, 6, equal(), 0};
     add(MESSAGE_RUNNING)->running = (struct message_running){7, 11, 1001, 2, "node1"};
     add(MESSAGE_PROGRESS)->progress = (struct message_progress){7, 11, 1001, 30, 100};
     add(MESSAGE_PARTIAL)->partial = (struct message_partial){7, 11, 1002, one()};
     add(MESSAGE_TOLD);
     add(MESSAGE_ACK)->ack = (struct message_ack){serials, 4};
-    add(MESSAGE_HELD)->held = (struct message_held){11, 7, 1000, 2, 1, true, runs, 4};
+    add(MESSAGE_HELD)->held = (struct message_held){11, 7, 1000, 3, 2, 1, true, runs, 4};
     add(MESSAGE_ADOPTED)->adopted = (struct message_adopted){11, true};
     add(MESSAGE_OUTPUT)->output = (struct message_output){7, "node1", 2, one()};
 }
@@ -417,6 +417,7 @@ work_differs(const struct message *a, const struct message *b)
         NUMBER(slice.job);
         NUMBER(slice.first);
         NUMBER(slice.attempt);
+        NUMBER(slice.charged);
         break;
     case MESSAGE_REVOKE:
         NUMBER(revoke.lease);
@@ -433,6 +434,7 @@ work_differs(const struct message *a, const struct message *b)
         NUMBER(results.lease);
         NUMBER(results.first);
         NUMBER(results.attempt);
+        NUMBER(results.charged);
         STRING(results.worker);
         NUMBER(results.run_us);
         NUMBER(results.wait_us);
@@ -559,6 +561,7 @@ rest_differs(const struct message *a, const struct message *b)
         NUMBER(held.job);
         NUMBER(held.first);
         NUMBER(held.attempt);
+        NUMBER(held.charged);
         NUMBER(held.cpus);
         NUMBER(held.parked);
         NUMBER(held.nruns);

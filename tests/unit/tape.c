@@ -36,8 +36,11 @@ describe_work(const struct message *m, char *at, size_t size)
                  m->inputs.columns.count);
         break;
     case MESSAGE_SLICE:
-        snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64 "+%u attempt=%u", m->slice.lease,
-                 m->slice.job, m->slice.first, m->slice.columns.count, m->slice.attempt);
+        length = snprintf(at, size, " %" PRIu64 " job=%" PRIu64 " %" PRIu64 "+%u attempt=%u",
+                          m->slice.lease, m->slice.job, m->slice.first, m->slice.columns.count,
+                          m->slice.attempt);
+        if (m->slice.charged > 0 && length < (int)size)
+            snprintf(at + length, size - (size_t)length, " charged=%u", m->slice.charged);
         break;
     case MESSAGE_REVOKE:
         snprintf(at, size, " %" PRIu64 " count=%u", m->revoke.lease, m->revoke.count);

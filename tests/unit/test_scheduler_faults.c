@@ -27,9 +27,9 @@ crash_is_tried_again_and_then_told(void **state)
     struct grid *g = busy(state, &spec, 1);
 
     grid_results(g, 2, 1, 1, 0, 1, 10, "2");
-    grid_expect(g, "2: slice 2 job=1 0+1 attempt=2\n");
+    grid_expect(g, "2: slice 2 job=1 0+1 attempt=2 charged=1\n");
     grid_results(g, 2, 2, 1, 0, 1, 10, "2");
-    grid_expect(g, "2: slice 3 job=1 0+1 attempt=3\n");
+    grid_expect(g, "2: slice 3 job=1 0+1 attempt=3 charged=2\n");
     grid_results(g, 2, 3, 1, 0, 1, 10, "2");
     grid_expect(g, "1: results 0 job=10 0+1 attempt=1 outcomes=2\n"
                    "2: job_end 1 total=1\n");
@@ -50,7 +50,7 @@ neighbours_of_a_crash_keep_their_results(void **state)
     grid_results(g, 2, 2, 1, 1, 2, 2, "02");
     /* The one that crashed goes alone. */
     grid_expect(g, "1: results 0 job=10 1+1 attempt=1\n"
-                   "2: slice 6 job=1 2+1 attempt=2\n");
+                   "2: slice 6 job=1 2+1 attempt=2 charged=1\n");
 }
 
 static void
@@ -75,7 +75,7 @@ failure_is_tried_again_if_asked_for(void **state)
     g = busy(state, &spec, 1);
     grid_results(g, 2, 1, 1, 0, 1, 10, "1");
     grid_results(g, 2, 2, 1, 0, 1, 10, "1"); /* of a lease that was not handed over yet: ignored */
-    grid_expect(g, "2: slice 2 job=1 0+1 attempt=2\n");
+    grid_expect(g, "2: slice 2 job=1 0+1 attempt=2 charged=1\n");
     grid_results(g, 2, 2, 1, 0, 1, 10, "1");
     grid_expect(g, "1: results 0 job=10 0+1 attempt=1 outcomes=1\n"
                    "2: job_end 1 total=1\n");

@@ -1,126 +1,12 @@
 /* Workers that bring what they had with them: to a broker that was started anew, or on another
  * connection to the same one. */
-#include "grid.h"
+#include "lasting.h"
 
 #include "../../proto/limits.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define SECOND 1000000
-#define INSTANCE 7
-
-static int
-setup(void **state)
-{
-    return grid_setup_with(
-        state, &(struct scheduler_config){
-                   .software = "test", .instance = INSTANCE, .lasting = true, .first_lease = 100});
-}
-
-static void
-worker(struct grid *g, uint32_t peer, uint8_t session, uint32_t slots, uint64_t instance)
-{
-    grid_say(g, peer,
-             &(struct message){.type = MESSAGE_HELLO,
-                               .hello = {.role = ROLE_WORKER,
-                                         .protocol = LADLE_PROTOCOL,
-                                         .name = "w",
-                                         .host = "there",
-                                         .session = {session, 2},
-                                         .slots = slots,
-                                         .machine = "x86_64",
-                                         .labels = "",
-                                         .instance = instance}});
-}
-
-/* The number that job 1 of client 9 has with every broker. */
-static uint64_t
-number(struct grid *g)
-{
-    struct scheduler *s =
-        scheduler_new(&(struct scheduler_config){.software = "", .lasting = true}, 1000);
-    struct spec spec = grid_spec();
-    struct grid other = {.scheduler = s, .now = 1000};
-    struct message m;
-    uint64_t number = 0;
-    uint32_t peer;
-
-    (void)g;
-    grid_client_kept(&other, 1, 9, 60000);
-    grid_worker(&other, 2, "w", 1);
-    grid_job(&other, 1, 1, &spec);
-    grid_inputs(&other, 1, 1, 0, 1);
-    scheduler_tick(s, 1000);
-    while (scheduler_output(s, &peer, &m))
-        number = m.type == MESSAGE_SLICE ? m.slice.job : number;
-    scheduler_free(s);
-    assert_int_not_equal(number, 0);
-    return number;
-}
-
-static void
-held(struct grid *g, uint32_t peer, uint64_t lease, uint32_t attempt, uint32_t cpus, uint32_t first,
-     uint32_t count)
-{
-    uint32_t runs[] = {first, count};
-
-    assert_int_equal(grid_say(g, peer,
-                              &(struct message){.type = MESSAGE_HELD,
-                                                .held = {.lease = lease,
-                                                         .job = number(g),
-                                                         .attempt = attempt,
-                                                         .cpus = cpus,
-                                                         .runs = runs,
-                                                         .nruns = 2}}),
-                     0);
-}
-
-static void
-results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t count,
-        uint32_t attempt)
-{
-    struct blob *data = blob_new(count * 8);
-    struct message m = {
-        .type = MESSAGE_RESULTS,
-        .results = {.job = number(g),
-                    .lease = lease,
-                    .first = first,
-                    .attempt = attempt,
-                    .worker = "",
-                    .run_us = 1000000,
-                    .columns = {.count = count, .size = 8, .data = data, .length = count * 8}}};
-
-    memset(data->bytes, 0, data->size);
-    assert_int_equal(grid_say(g, peer, &m), 0);
-    blob_unref(data);
-}
-
-static void
-client_tells(struct grid *g, uint32_t peer, uint64_t first, uint32_t count, bool running)
-{
-    struct spec spec = grid_spec();
-
-    grid_client_kept(g, peer, 9, 60000);
-    grid_job(g, peer, 1, &spec);
-    grid_inputs_again(g, peer, 1, first, count, running);
-}
-
-/* What came out, with job numbers left out. */
-static void
-expect(struct grid *g, const char *text)
-{
-    char seen[4096], hash[40];
-    char *at;
-
-    snprintf(seen, sizeof(seen), "%s", grid_tape(g));
-    snprintf(hash, sizeof(hash), "%llu", (unsigned long long)number(g));
-    while ((at = strstr(seen, hash)) != NULL) {
-        *at = 'N';
-        memmove(at + 1, at + strlen(hash), strlen(at + strlen(hash)) + 1);
-    }
-    assert_string_equal(seen, text);
-}
 
 /* ---- another broker ---------------------------------------------------------------------------
  */
@@ -130,16 +16,16 @@ a_running_task_is_adopted(void **state)
 {
     struct grid *g = *state;
 
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 1, 0, 1);
-    expect(g, "2: welcome w workers=1 slots=1\n");
-    client_tells(g, 1, 0, 2, false);
-    expect(g, "1: welcome program workers=1 slots=1\n"
-              "2: job N square\n"
-              "2: adopted 55 wanted\n"
-              "1: accepted job=1 below=2\n");
-    results(g, 2, 55, 0, 1, 1);
-    expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 1, 0, 1);
+    lasting_expect(g, "2: welcome w workers=1 slots=1\n");
+    lasting_client_tells(g, 1, 0, 2, false);
+    lasting_expect(g, "1: welcome program workers=1 slots=1\n"
+                      "2: job N square\n"
+                      "2: adopted 55 wanted\n"
+                      "1: accepted job=1 below=2\n");
+    lasting_results(g, 2, 55, 0, 1, 1);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
 }
 
 static void
@@ -147,21 +33,21 @@ a_task_that_is_told_first_waits_for_its_worker(void **state)
 {
     struct grid *g = *state;
 
-    client_tells(g, 1, 0, 1, false);
-    worker(g, 3, 2, 1, 0);
+    lasting_client_tells(g, 1, 0, 1, false);
+    lasting_worker(g, 3, 2, 1, 0);
     grid_pass(g, 3 * SECOND);
     grid_beat(g, 1);
     grid_beat(g, 3);
     grid_forget(g);
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 3, 1, 0, 1);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 3, 1, 0, 1);
     grid_told(g, 2);
-    expect(g, "2: welcome w-2 workers=2 slots=2\n2: job N square\n2: adopted 55 wanted\n"
-              "1: grid workers=2 slots=2\n");
+    lasting_expect(g, "2: welcome w-2 workers=2 slots=2\n2: job N square\n2: adopted 55 wanted\n"
+                      "1: grid workers=2 slots=2\n");
     grid_pass(g, 3 * SECOND);
-    expect(g, "");
-    results(g, 2, 55, 0, 1, 3);
-    expect(g, "1: results 0 job=1 0+1 attempt=3\n");
+    lasting_expect(g, "");
+    lasting_results(g, 2, 55, 0, 1, 3);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=3\n");
 }
 
 static void
@@ -169,13 +55,13 @@ a_task_that_nobody_brings_is_run(void **state)
 {
     struct grid *g = *state;
 
-    client_tells(g, 1, 0, 1, false);
-    worker(g, 3, 2, 1, 0);
+    lasting_client_tells(g, 1, 0, 1, false);
+    lasting_worker(g, 3, 2, 1, 0);
     grid_forget(g);
     grid_pass(g, 3900000);
-    expect(g, "");
+    lasting_expect(g, "");
     grid_pass(g, 200000);
-    expect(g, "3: job N square\n3: slice 100 job=N 0+1 attempt=1\n");
+    lasting_expect(g, "3: job N square\n3: slice 100 job=N 0+1 attempt=1\n");
 }
 
 static void
@@ -183,23 +69,23 @@ one_that_ran_is_waited_for_longer_and_not_blamed(void **state)
 {
     struct grid *g = *state;
 
-    client_tells(g, 1, 0, 1, true);
-    worker(g, 3, 2, 1, 0);
+    lasting_client_tells(g, 1, 0, 1, true);
+    lasting_worker(g, 3, 2, 1, 0);
     grid_forget(g);
     for (int i = 0; i < 9; i++) {
         grid_pass(g, SECOND);
         grid_beat(g, 1);
         grid_beat(g, 3);
     }
-    expect(g, "");
+    lasting_expect(g, "");
     grid_pass(g, SECOND + 100000);
-    expect(g, "3: job N square\n3: slice 100 job=N 0+1 attempt=2\n");
+    lasting_expect(g, "3: job N square\n3: slice 100 job=N 0+1 attempt=2\n");
     for (uint64_t i = 0; i < 2; i++) { /* it may still crash as often as ever */
-        assert_int_equal(grid_results(g, 3, 100 + i, number(g), 0, 1, 10, "2"), 0);
+        assert_int_equal(grid_results(g, 3, 100 + i, lasting_number(), 0, 1, 10, "2"), 0);
         grid_forget(g);
     }
-    grid_results(g, 3, 102, number(g), 0, 1, 10, "2");
-    expect(g, "1: results 0 job=1 0+1 attempt=1 outcomes=2\n");
+    grid_results(g, 3, 102, lasting_number(), 0, 1, 10, "2");
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1 outcomes=2\n");
 }
 
 static void
@@ -209,12 +95,13 @@ new_work_does_not_wait(void **state)
     struct spec spec = grid_spec();
 
     grid_client_kept(g, 1, 9, 60000);
-    worker(g, 3, 2, 1, 0);
+    lasting_worker(g, 3, 2, 1, 0);
     grid_job(g, 1, 1, &spec);
     grid_inputs(g, 1, 1, 0, 1);
-    expect(g, "1: welcome program workers=0 slots=0\n3: welcome w workers=1 slots=1\n"
-              "1: grid workers=1 slots=1\n1: accepted job=1 below=1\n3: job N square\n3: slice 100 "
-              "job=N 0+1 attempt=1\n");
+    lasting_expect(
+        g, "1: welcome program workers=0 slots=0\n3: welcome w workers=1 slots=1\n"
+           "1: grid workers=1 slots=1\n1: accepted job=1 below=1\n3: job N square\n3: slice 100 "
+           "job=N 0+1 attempt=1\n");
 }
 
 static void
@@ -232,8 +119,9 @@ one_that_may_run_once_and_ran_is_lost(void **state)
         grid_pass(g, SECOND);
         grid_beat(g, 1);
     }
-    expect(g, "1: ended job=1 0+1 LOST attempt=1 : the broker was restarted while it ran, and the "
-              "task may run only once\n");
+    lasting_expect(
+        g, "1: ended job=1 0+1 LOST attempt=1 : the broker was restarted while it ran, and the "
+           "task may run only once\n");
 }
 
 static void
@@ -244,21 +132,24 @@ one_that_may_run_once_and_may_have_begun_is_lost(void **state)
 
     spec.once = true;
     grid_client_kept(g, 1, 9, 60000);
-    worker(g, 3, 2, 1, 0);
+    lasting_worker(g, 3, 2, 1, 0);
     grid_job(g, 1, 1, &spec);
     grid_inputs_again(g, 1, 1, 0, 1, false);
     grid_forget(g);
     grid_pass(g, 3900000);
-    expect(g, "");
+    lasting_expect(g, "");
     grid_pass(g, 200000);
-    expect(g, "1: ended job=1 0+1 LOST attempt=1 : it may have begun before its broker forgot it, "
-              "and the task may run only once\n");
+    lasting_expect(
+        g, "1: ended job=1 0+1 LOST attempt=1 : it may have begun before its broker forgot it, "
+           "and the task may run only once\n");
     grid_inputs_again(g, 1, 1, 1, 1, false); /* when no worker is waited for any more */
-    expect(g, "1: accepted job=1 below=2\n1: ended job=1 1+1 LOST attempt=1 : it may have begun "
-              "before its broker forgot it, "
-              "and the task may run only once\n");
+    lasting_expect(
+        g, "1: accepted job=1 below=2\n1: ended job=1 1+1 LOST attempt=1 : it may have begun "
+           "before its broker forgot it, "
+           "and the task may run only once\n");
     grid_inputs(g, 1, 1, 2, 1);
-    expect(g, "1: accepted job=1 below=3\n3: job N square\n3: slice 100 job=N 2+1 attempt=1\n");
+    lasting_expect(
+        g, "1: accepted job=1 below=3\n3: job N square\n3: slice 100 job=N 2+1 attempt=1\n");
 }
 
 static void
@@ -266,16 +157,16 @@ a_lease_of_nobody_is_dropped_in_the_end(void **state)
 {
     struct grid *g = *state;
 
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 1, 0, 1);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 1, 0, 1);
     grid_forget(g);
     for (int i = 0; i < 9; i++) {
         grid_pass(g, SECOND);
         grid_beat(g, 2);
     }
-    expect(g, "");
+    lasting_expect(g, "");
     grid_pass(g, SECOND + 100000);
-    expect(g, "2: adopted 55 unwanted\n");
+    lasting_expect(g, "2: adopted 55 unwanted\n");
 }
 
 static void
@@ -284,14 +175,14 @@ what_a_worker_brought_takes_its_slots(void **state)
     struct grid *g = *state;
     struct spec spec = grid_spec();
 
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 1, 0, 1);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 1, 0, 1);
     grid_client_kept(g, 4, 8, 0);
     grid_job(g, 4, 1, &spec);
     grid_inputs(g, 4, 1, 0, 1);
     grid_forget(g);
     grid_pass(g, SECOND);
-    expect(g, "");
+    lasting_expect(g, "");
 }
 
 static void
@@ -300,15 +191,15 @@ results_that_a_worker_brought_take_none(void **state)
     struct grid *g = *state;
     struct spec spec = grid_spec();
 
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 0, 0, 1);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 0, 0, 1);
     grid_client_kept(g, 4, 9, 0);
     grid_job(g, 4, 2, &spec);
     grid_inputs(g, 4, 2, 0, 1);
     grid_forget(g);
     grid_job(g, 4, 1, &spec);
     grid_inputs_again(g, 4, 1, 0, 1, false);
-    expect(g, "2: job N square\n2: adopted 55 wanted\n4: accepted job=1 below=1\n");
+    lasting_expect(g, "2: job N square\n2: adopted 55 wanted\n4: accepted job=1 below=1\n");
 }
 
 /* Its client told the rest, so it knows the outcome of what it did not tell. */
@@ -317,13 +208,13 @@ what_has_ended_for_the_client_is_not_wanted(void **state)
 {
     struct grid *g = *state;
 
-    worker(g, 2, 1, 2, 6);
-    held(g, 2, 55, 1, 1, 0, 1);
-    held(g, 2, 56, 1, 1, 7, 1);
-    client_tells(g, 1, 3, 1, false);
+    lasting_worker(g, 2, 1, 2, 6);
+    lasting_held(g, 2, 55, 1, 1, 0, 1);
+    lasting_held(g, 2, 56, 1, 1, 7, 1);
+    lasting_client_tells(g, 1, 3, 1, false);
     grid_forget(g);
     grid_told(g, 1);
-    expect(g, "2: adopted 56 unwanted\n");
+    lasting_expect(g, "2: cancel job=N 7+1\n2: adopted 56 unwanted\n");
 }
 
 /* The client's messages cut the tasks otherwise than the slices that the broker before made. */
@@ -332,20 +223,20 @@ a_lease_over_several_chunks_stays_one_lease(void **state)
 {
     struct grid *g = *state;
 
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 1, 0, 6);
-    client_tells(g, 1, 0, 2, false);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 1, 0, 6);
+    lasting_client_tells(g, 1, 0, 2, false);
     grid_inputs_again(g, 1, 1, 2, 1, true);
     grid_inputs_again(g, 1, 1, 4, 3, false);
     grid_forget(g);
-    results(g, 2, 55, 1, 4, 1);
-    expect(g, "1: results 0 job=1 1+1 attempt=1\n1: results 0 job=1 2+1 attempt=1\n"
-              "1: results 0 job=1 4+1 attempt=1\n");
+    lasting_results(g, 2, 55, 1, 4, 1);
+    lasting_expect(g, "1: results 0 job=1 1+1 attempt=1\n1: results 0 job=1 2+1 attempt=1\n"
+                      "1: results 0 job=1 4+1 attempt=1\n");
     grid_returned(g, 2, 55, 5, 1, RETURNED_REVOKED);
     grid_pass(g, 5 * SECOND);
     grid_beat(g, 2);
     grid_forget(g);
-    results(g, 2, 55, 0, 1, 1);
+    lasting_results(g, 2, 55, 0, 1, 1);
     grid_forget(g);
 }
 
@@ -355,28 +246,28 @@ parked_tasks_are_adopted_as_parked(void **state)
     struct grid *g = *state;
     uint32_t runs[] = {0, 1};
 
-    worker(g, 2, 1, 1, 6);
+    lasting_worker(g, 2, 1, 1, 6);
     grid_say(g, 2,
              &(struct message){.type = MESSAGE_HELD,
                                .held = {.lease = 55,
-                                        .job = number(g),
+                                        .job = lasting_number(),
                                         .attempt = 1,
                                         .parked = true,
                                         .runs = runs,
                                         .nruns = 2}});
     grid_told(g, 2);
-    client_tells(g, 1, 0, 1, false);
+    lasting_client_tells(g, 1, 0, 1, false);
     grid_inputs(g, 1, 1, 1, 1);
-    expect(g, "2: welcome w workers=1 slots=1\n"
-              "1: welcome program workers=1 slots=1\n"
-              "2: job N square\n"
-              "2: adopted 55 wanted\n"
-              "1: grid workers=1 slots=1\n"
-              "1: accepted job=1 below=2\n"
-              "2: slice 100 job=N 1+1 attempt=1\n");
+    lasting_expect(g, "2: welcome w workers=1 slots=1\n"
+                      "1: welcome program workers=1 slots=1\n"
+                      "2: job N square\n"
+                      "2: adopted 55 wanted\n"
+                      "1: grid workers=1 slots=1\n"
+                      "1: accepted job=1 below=2\n"
+                      "2: slice 100 job=N 1+1 attempt=1\n");
     grid_park(g, 2, 55, false);
-    results(g, 2, 55, 0, 1, 1);
-    expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_results(g, 2, 55, 0, 1, 1);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
 }
 
 /* The client was faster, and some of the lease has ended for it. */
@@ -385,12 +276,13 @@ a_worker_that_comes_last_is_answered_at_once(void **state)
 {
     struct grid *g = *state;
 
-    client_tells(g, 1, 1, 1, true);
+    lasting_client_tells(g, 1, 1, 1, true);
     grid_told(g, 1);
-    worker(g, 2, 1, 1, 6);
+    lasting_worker(g, 2, 1, 1, 6);
     grid_forget(g);
-    held(g, 2, 55, 1, 1, 0, 5);
-    expect(g, "2: job N square\n2: adopted 55 wanted\n");
+    lasting_held(g, 2, 55, 1, 1, 0, 5);
+    lasting_expect(g, "2: job N square\n2: cancel job=N 0+1\n2: cancel job=N 2+3\n"
+                      "2: adopted 55 wanted\n");
 }
 
 /* ---- the same broker --------------------------------------------------------------------------
@@ -402,12 +294,13 @@ run_one(struct grid *g)
     struct spec spec = grid_spec();
 
     grid_client_kept(g, 1, 9, 60000);
-    worker(g, 2, 1, 1, 0);
+    lasting_worker(g, 2, 1, 1, 0);
     grid_job(g, 1, 1, &spec);
     grid_inputs(g, 1, 1, 0, 1);
-    expect(g, "1: welcome program workers=0 slots=0\n2: welcome w workers=1 slots=1\n"
-              "1: grid workers=1 slots=1\n1: accepted job=1 below=1\n2: job N square\n2: slice 100 "
-              "job=N 0+1 attempt=1\n");
+    lasting_expect(
+        g, "1: welcome program workers=0 slots=0\n2: welcome w workers=1 slots=1\n"
+           "1: grid workers=1 slots=1\n1: accepted job=1 below=1\n2: job N square\n2: slice 100 "
+           "job=N 0+1 attempt=1\n");
 }
 
 static void
@@ -416,18 +309,18 @@ a_worker_whose_link_broke_goes_on(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 4, 2, 1, 0); /* somebody who could run it */
+    lasting_worker(g, 4, 2, 1, 0); /* somebody who could run it */
     grid_forget(g);
     scheduler_gone(g->scheduler, 2, g->now);
     grid_pass(g, 300000);
-    worker(g, 3, 1, 1, INSTANCE);
-    held(g, 3, 100, 1, 1, 0, 1);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
     grid_told(g, 3);
     grid_pass(g, SECOND);
-    expect(g, "1: grid workers=1 slots=1\n3: welcome w workers=2 slots=2\n3: job N square\n"
-              "3: adopted 100 wanted\n1: grid workers=2 slots=2\n");
-    results(g, 3, 100, 0, 1, 1);
-    expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_expect(g, "1: grid workers=1 slots=1\n3: welcome w workers=2 slots=2\n3: job N square\n"
+                      "3: adopted 100 wanted\n1: grid workers=2 slots=2\n");
+    lasting_results(g, 3, 100, 0, 1, 1);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
 }
 
 static void
@@ -436,11 +329,12 @@ a_worker_that_died_is_waited_for_but_shortly(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 4, 2, 1, 0);
+    lasting_worker(g, 4, 2, 1, 0);
     grid_forget(g);
     scheduler_gone(g->scheduler, 2, g->now);
     grid_pass(g, 500000);
-    expect(g, "1: grid workers=1 slots=1\n4: job N square\n4: slice 101 job=N 0+1 attempt=2\n");
+    lasting_expect(
+        g, "1: grid workers=1 slots=1\n4: job N square\n4: slice 101 job=N 0+1 attempt=2\n");
 }
 
 /* What was lost on the way to it, or from it. */
@@ -450,11 +344,11 @@ what_it_does_not_bring_is_run_at_once(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 3, 1, 1, INSTANCE);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
     grid_told(g, 3);
-    expect(g, "2: bye: your session said hello on another connection\n"
-              "3: welcome w workers=1 slots=1\n"
-              "3: job N square\n3: slice 101 job=N 0+1 attempt=1\n");
+    lasting_expect(g, "2: bye: your session said hello on another connection\n"
+                      "3: welcome w workers=1 slots=1\n"
+                      "3: job N square\n3: slice 101 job=N 0+1 attempt=1\n");
 }
 
 /* It was without a broker for too long: what it had may have begun. */
@@ -464,11 +358,11 @@ what_a_worker_has_dropped_counts_as_lost(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 3, 1, 1, 0);
+    lasting_worker(g, 3, 1, 1, 0);
     grid_told(g, 3);
-    expect(g, "2: bye: your session said hello on another connection\n"
-              "3: welcome w workers=1 slots=1\n"
-              "3: job N square\n3: slice 101 job=N 0+1 attempt=2\n");
+    lasting_expect(g, "2: bye: your session said hello on another connection\n"
+                      "3: welcome w workers=1 slots=1\n"
+                      "3: job N square\n3: slice 101 job=N 0+1 attempt=2\n");
 }
 
 static void
@@ -479,16 +373,17 @@ one_that_may_run_once_and_was_dropped_is_lost(void **state)
 
     spec.once = true;
     grid_client_kept(g, 1, 9, 60000);
-    worker(g, 2, 1, 1, 0);
+    lasting_worker(g, 2, 1, 1, 0);
     grid_job(g, 1, 1, &spec);
     grid_inputs(g, 1, 1, 0, 1);
     grid_forget(g);
-    worker(g, 3, 1, 1, 0);
+    lasting_worker(g, 3, 1, 1, 0);
     grid_told(g, 3);
-    expect(g, "2: bye: your session said hello on another connection\n"
-              "3: welcome w workers=1 slots=1\n"
-              "1: ended job=1 0+1 LOST attempt=1 w: the worker was lost (its worker connected "
-              "anew), and the task may run only once\n");
+    lasting_expect(g,
+                   "2: bye: your session said hello on another connection\n"
+                   "3: welcome w workers=1 slots=1\n"
+                   "1: ended job=1 0+1 LOST attempt=1 w: the worker was lost (its worker connected "
+                   "anew), and the task may run only once\n");
 }
 
 /* What the client still has to say can only end tasks. */
@@ -504,13 +399,13 @@ a_worker_is_answered_before_the_client_has_told_all(void **state)
         grid_beat(g, 2);
     }
     grid_client_kept(g, 4, 9, 60000);
-    worker(g, 3, 1, 1, INSTANCE);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
     grid_forget(g);
-    held(g, 3, 100, 1, 1, 0, 1);
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
     grid_told(g, 3);
-    expect(g, "3: job N square\n3: adopted 100 wanted\n");
-    results(g, 3, 100, 0, 1, 1);
-    expect(g, "4: results 0 job=1 0+1 attempt=1\n");
+    lasting_expect(g, "3: job N square\n3: adopted 100 wanted\n");
+    lasting_results(g, 3, 100, 0, 1, 1);
+    lasting_expect(g, "4: results 0 job=1 0+1 attempt=1\n");
 }
 
 /* A broker before this one had it stopped: it may have begun. */
@@ -521,23 +416,24 @@ one_that_may_run_once_and_was_stopped_is_lost(void **state)
     struct spec spec = grid_spec();
     uint8_t cancelled = OUTCOME_CANCELLED;
     struct message m = {.type = MESSAGE_RESULTS,
-                        .results = {.job = number(g),
+                        .results = {.job = lasting_number(),
                                     .lease = 55,
                                     .attempt = 1,
                                     .worker = "",
                                     .columns = {.count = 1, .outcomes = &cancelled}}};
 
     spec.once = true;
-    worker(g, 2, 1, 1, 6);
-    held(g, 2, 55, 1, 0, 0, 1);
+    lasting_worker(g, 2, 1, 1, 6);
+    lasting_held(g, 2, 55, 1, 0, 0, 1);
     grid_told(g, 2);
     grid_client_kept(g, 1, 9, 60000);
     grid_job(g, 1, 1, &spec);
     grid_inputs_again(g, 1, 1, 0, 1, true);
     grid_forget(g);
     assert_int_equal(grid_say(g, 2, &m), 0);
-    expect(g, "1: ended job=1 0+1 LOST attempt=1 w: its worker had stopped it as the broker was "
-              "restarted, and it may run only once\n");
+    lasting_expect(
+        g, "1: ended job=1 0+1 LOST attempt=1 w: its worker had stopped it as the broker was "
+           "restarted, and it may run only once\n");
 }
 
 /* Nobody else could run it meanwhile: it is ready when its worker is back. */
@@ -552,12 +448,12 @@ a_worker_tells_before_it_is_given_anything(void **state)
         grid_beat(g, 1);
     }
     grid_forget(g);
-    worker(g, 3, 1, 1, INSTANCE);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
     grid_pass(g, 200000);
-    expect(g, "3: welcome w workers=1 slots=1\n1: grid workers=1 slots=1\n");
-    held(g, 3, 100, 1, 1, 0, 1);
+    lasting_expect(g, "3: welcome w workers=1 slots=1\n1: grid workers=1 slots=1\n");
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
     grid_told(g, 3);
-    expect(g, "3: job N square\n3: adopted 100 wanted\n");
+    lasting_expect(g, "3: job N square\n3: adopted 100 wanted\n");
 }
 
 static void
@@ -566,19 +462,19 @@ of_two_that_have_it_the_first_counts(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 4, 2, 1, 0);
+    lasting_worker(g, 4, 2, 1, 0);
     grid_forget(g);
     scheduler_gone(g->scheduler, 2, g->now);
     grid_pass(g, SECOND);
     grid_forget(g); /* lease 101 of the other one */
-    worker(g, 3, 1, 1, INSTANCE);
-    held(g, 3, 100, 1, 1, 0, 1);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
     grid_told(g, 3);
-    expect(g, "3: welcome w workers=2 slots=2\n3: job N square\n3: adopted 100 wanted\n"
-              "1: grid workers=2 slots=2\n");
-    results(g, 3, 100, 0, 1, 1);
-    results(g, 4, 101, 0, 1, 2);
-    expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_expect(g, "3: welcome w workers=2 slots=2\n3: job N square\n3: adopted 100 wanted\n"
+                      "1: grid workers=2 slots=2\n");
+    lasting_results(g, 3, 100, 0, 1, 1);
+    lasting_results(g, 4, 101, 0, 1, 2);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
 }
 
 static void
@@ -596,9 +492,9 @@ what_was_cancelled_meanwhile_is_not_wanted(void **state)
     scheduler_gone(g->scheduler, 2, g->now);
     grid_cancel(g, 1, 1, 0, 1);
     grid_forget(g);
-    worker(g, 3, 1, 1, INSTANCE);
-    held(g, 3, 100, 1, 1, 0, 1);
-    expect(g, "3: welcome w workers=1 slots=1\n3: adopted 100 unwanted\n");
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
+    lasting_expect(g, "3: welcome w workers=1 slots=1\n3: adopted 100 unwanted\n");
 }
 
 /* All of its peers noticed, and are connecting anew. */
@@ -608,17 +504,17 @@ a_broker_that_was_stopped_waits_for_its_workers(void **state)
     struct grid *g = *state;
 
     run_one(g);
-    worker(g, 4, 2, 1, 0);
+    lasting_worker(g, 4, 2, 1, 0);
     grid_forget(g);
     g->now += 20 * SECOND;
     scheduler_gone(g->scheduler, 2, g->now);
     grid_pass(g, 3 * SECOND);
     grid_beat(g, 4);
     grid_beat(g, 1);
-    worker(g, 3, 1, 1, INSTANCE);
-    held(g, 3, 100, 1, 1, 0, 1);
-    expect(g, "1: grid workers=1 slots=1\n3: welcome w workers=2 slots=2\n3: job N square\n"
-              "3: adopted 100 wanted\n1: grid workers=2 slots=2\n");
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    lasting_held(g, 3, 100, 1, 1, 0, 1);
+    lasting_expect(g, "1: grid workers=1 slots=1\n3: welcome w workers=2 slots=2\n3: job N square\n"
+                      "3: adopted 100 wanted\n1: grid workers=2 slots=2\n");
 }
 
 static void
@@ -628,11 +524,11 @@ the_lease_of_another_worker_is_not_to_be_had(void **state)
     uint32_t runs[] = {0, 1};
 
     run_one(g);
-    worker(g, 4, 2, 1, 0);
+    lasting_worker(g, 4, 2, 1, 0);
     assert_int_equal(grid_say(g, 4,
                               &(struct message){.type = MESSAGE_HELD,
                                                 .held = {.lease = 100,
-                                                         .job = number(g),
+                                                         .job = lasting_number(),
                                                          .attempt = 1,
                                                          .cpus = 1,
                                                          .runs = runs,
@@ -640,7 +536,7 @@ the_lease_of_another_worker_is_not_to_be_had(void **state)
                      -1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, grid_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, lasting_setup, grid_teardown)
 
 /* ---- many at once -----------------------------------------------------------------------------
  */
@@ -661,20 +557,20 @@ a_thousand_workers_come_back_and_nothing_runs_twice(void **state)
                                   .instance = 6}};
     int delivered = 0;
 
-    client_tells(g, 1, 0, WORKERS, true);
+    lasting_client_tells(g, 1, 0, WORKERS, true);
     grid_forget(g);
     for (uint32_t i = 0; i < WORKERS; i++) {
         m.hello.session[0] = (uint8_t)i;
         m.hello.session[1] = (uint8_t)(i >> 8);
         m.hello.session[2] = 2;
         assert_int_equal(grid_say(g, FIRST + i, &m), 0);
-        held(g, FIRST + i, 1000 + i, 1, 1, i, 1);
+        lasting_held(g, FIRST + i, 1000 + i, 1, 1, i, 1);
         if (strstr(grid_tape(g), "slice") != NULL)
             fail_msg("task handed out at worker %u", i);
     }
     scheduler_check(g->scheduler);
     for (uint32_t i = 0; i < WORKERS; i++) {
-        results(g, FIRST + i, 1000 + i, i, 1, 1);
+        lasting_results(g, FIRST + i, 1000 + i, i, 1, 1);
         delivered += strstr(grid_tape(g), "1: results") != NULL;
     }
     assert_int_equal(delivered, WORKERS);
