@@ -17,9 +17,9 @@ aside_until(const struct scheduler *s, const struct message_inputs *in, bool onc
         return 0;
     if (in->running && s->now < until + RUNNING_US)
         return s->now + RUNNING_US;
-    if (s->now < until)
-        return until;
-    return once ? s->now : 0;
+    if (once) /* what its client had not noted cannot have begun */
+        return in->running ? s->now : 0;
+    return s->now < until ? until : 0;
 }
 
 int64_t

@@ -17,7 +17,7 @@
 #define RESUME_US 10000000        /* peers may need so long after this process was stopped */
 
 /* Until when tasks that a client tells anew wait for their worker; 0: they do not. Those that may
- * run `once` do, if only to be LOST: any of them may have begun. */
+ * run `once` and may have begun do, if only to be LOST. */
 int64_t aside_until(const struct scheduler *s, const struct message_inputs *in, bool once);
 /* How long leases of a worker that is gone wait for it; 0: they do not. */
 int64_t aside_keep_us(const struct scheduler *s, enum parting how);

@@ -125,7 +125,7 @@ check_job(const struct scheduler *s, const struct job *j)
     REQUIRE(ready == j->ready && leased == j->leased && parked == j->parked);
     REQUIRE(aside == j->naside);
     REQUIRE(!j->ended || ready + aside + leased > 0);
-    REQUIRE(j->queued == (ready > 0) && j->queue->key.demand == j->demand);
+    REQUIRE(j->queued == (ready > 0 && !j->asking) && j->queue->key.demand == j->demand);
     REQUIRE((j->heap > 0) == (j->deadline != CLOCK_NEVER));
     REQUIRE(j->heap == 0 || s->deadlines[j->heap - 1] == j);
     return cost;

@@ -194,6 +194,7 @@ retry(struct depot *d, uint32_t peer, struct kept *j)
     TAILQ_REMOVE(&d->over, j, of_over);
     j->retried = d->last_row;
     j->rounds++;
+    j->begun = 0;
     kept_retry(j);
     snprintf(text, sizeof(text), "%llu tasks run once more", (unsigned long long)failed);
     log_info("job %s: %s", j->hex, text);

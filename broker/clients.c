@@ -8,6 +8,7 @@
 #include "jobs.h"
 #include "leases.h"
 #include "notices.h"
+#include "once.h"
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
@@ -214,6 +215,7 @@ client_back(struct scheduler *s, struct client *c, struct peer *p, const struct 
 void
 client_catch_up(struct scheduler *s, struct client *c)
 {
+    once_client_back(s, c);
     programs_client_back(s, c);
     client_release(s, c);
 }
@@ -581,6 +583,9 @@ client_input(struct scheduler *s, struct client *c, const struct message *m)
         return 0;
     case MESSAGE_TOLD:
         told(s, c);
+        return 0;
+    case MESSAGE_NOTED:
+        once_noted(s, c, &m->range);
         return 0;
     case MESSAGE_PROGRAM_PART:
         return program_part(s, c, &m->program_part);

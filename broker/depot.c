@@ -191,6 +191,7 @@ committed(struct depot *d)
         TAILQ_REMOVE(&all, j, of_dirty);
         j->dirty = false;
         feed_taken(d, j);
+        feed_noted(d, j);
         readers_committed(d, j);
         if (kept_ended(j) && j->sealed_stored && !j->over)
             (void)over(d, j);

@@ -51,7 +51,7 @@ hello(struct depot *d, struct kept *j)
     outbox_put(&d->outbox, o);
     j->told = j->end_told = false;
     j->window = 0;
-    j->received = j->taken = 0;
+    j->received = j->taken = j->noted = 0;
 }
 
 /* It is not there any more: all that has not ended is to be told anew. */
@@ -171,14 +171,19 @@ send_run(struct depot *d, struct kept *j, struct piece *p, uint32_t from, uint32
     struct columns c;
     uint64_t cost;
     uint32_t n = fit(d, j, p, from, to, &cost);
+    bool begun;
 
     if (n == 0 || (o = say(d, j->peer, MESSAGE_INPUTS)) == NULL)
         return false;
     c = kept_columns(p, from, n);
     outgoing_keep(o, p->data);
     outgoing_keep(o, p->sizes);
-    o->m.inputs = (struct message_inputs){
-        .job = j->rounds + 1, .first = p->first + from, .columns = c, .again = j->recovered};
+    begun = p->first + from < j->begun;
+    o->m.inputs = (struct message_inputs){.job = j->rounds + 1,
+                                          .first = p->first + from,
+                                          .columns = c,
+                                          .again = j->recovered || begun,
+                                          .running = begun};
     outbox_put(&d->outbox, o);
     p->sent = from + n;
     j->under_way += cost;
@@ -204,7 +209,7 @@ feed_piece(struct depot *d, struct kept *j, struct piece *p)
             lose(d, j, p);
             return true; /* and may be gone */
         }
-        for (to = from; to < p->count && p->state[to] == 0;)
+        for (to = from + 1; to < p->count && p->state[to] == 0 && p->first + to != j->begun;)
             to++;
         if (!send_run(d, j, p, from, to))
             return false;
@@ -397,6 +402,37 @@ feed_taken(struct depot *d, struct kept *j)
     outbox_put(&d->outbox, o);
 }
 
+/* They go to a worker when the disk knows it: the next broker must not have them run again. */
+static void
+begins(struct depot *d, struct kept *j, const struct message_range *m)
+{
+    uint64_t end = m->first + m->count;
+
+    end = end < j->total ? end : j->total;
+    if (end > j->begun) {
+        if (writing_add(d, j, ROW_BEGUN, m->first, end - m->first, NULL, NULL) != 0) {
+            feed_stop(d, j); /* and say hello anew, when there is memory */
+            stay_hungry(d, j);
+            return;
+        }
+        j->begun = end;
+    }
+    j->noted = 0;
+    dirty(d, j);
+}
+
+void
+feed_noted(struct depot *d, struct kept *j)
+{
+    struct outgoing *o;
+
+    if (j->peer == 0 || j->noted == j->begun || (o = say(d, j->peer, MESSAGE_NOTED)) == NULL)
+        return;
+    o->m.range = (struct message_range){.job = j->rounds + 1, .count = j->begun};
+    outbox_put(&d->outbox, o);
+    j->noted = j->begun;
+}
+
 void
 feed_cancel(struct depot *d, struct kept *j, uint64_t first, uint64_t count)
 {
@@ -445,6 +481,9 @@ depot_grid_input(struct depot *d, uint32_t peer, const struct message *m)
         return;
     case MESSAGE_PROGRAM_WANTED:
         chores_part(d, peer, &m->program_wanted);
+        return;
+    case MESSAGE_BEGINS:
+        begins(d, j, &m->range);
         return;
     case MESSAGE_RUNNING:
     case MESSAGE_PROGRESS:

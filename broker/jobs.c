@@ -278,11 +278,10 @@ set_aside(struct scheduler *s, struct range *r, int64_t until, bool running)
 {
     struct blob *why = NULL;
 
-    if (running)
+    if (running && r->chunk->job->spec->once)
+        why = sentence("it may have begun before its broker was restarted");
+    else if (running)
         why = sentence("the broker was restarted while it ran");
-    else if (r->chunk->job->spec->once)
-        why = sentence("it may have begun before its broker forgot it");
-
     aside_put(s, r, until, why);
     blob_unref(why);
 }

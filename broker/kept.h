@@ -88,6 +88,8 @@ struct kept {
     size_t feed;        /* pieces below have been handed in */
     uint64_t under_way; /* bytes */
     uint64_t received, taken;
+    uint64_t begun;   /* if its tasks may run once only: those below may have begun, ... */
+    uint64_t noted;   /* ... and the scheduler knows that those below are on disk as such */
     int64_t again_at; /* say hello not before */
 
     bool recovered; /* it is from before this broker's start: workers may have some of it */
@@ -221,6 +223,7 @@ void feed(struct depot *d, struct kept *j);
 void feed_hungry(struct depot *d);
 void feed_stop(struct depot *d, struct kept *j); /* goodbye */
 void feed_taken(struct depot *d, struct kept *j);
+void feed_noted(struct depot *d, struct kept *j); /* what may run once may begin */
 void feed_cancel(struct depot *d, struct kept *j, uint64_t first, uint64_t count);
 int end_by_itself(struct depot *d, struct kept *j, uint64_t first, uint32_t count,
                   enum outcome outcome, const char *text);

@@ -85,12 +85,16 @@ load_other(struct depot *d, struct kept *j, const struct row *row)
     case ROW_RETRY:
         j->retried = row->number;
         j->rounds++;
+        j->begun = 0;
         if (j->over)
             TAILQ_REMOVE(&d->over, j, of_over);
         kept_retry(j);
         return 0;
     case ROW_CANCEL:
         j->cancelled = true;
+        return 0;
+    case ROW_BEGUN:
+        j->begun = row->first + row->count > j->begun ? row->first + row->count : j->begun;
         return 0;
     default:
         if (!j->over)

@@ -6,6 +6,7 @@
 #include "jobs.h"
 #include "leases.h"
 #include "notices.h"
+#include "once.h"
 #include "peers.h"
 #include "queues.h"
 #include "workers.h"
@@ -243,23 +244,29 @@ bring_back(struct scheduler *s)
 /* ---- the pass -----------------------------------------------------------------------------------
  */
 
-enum placed { PLACED, NO_ROOM, NO_TIME };
+enum placed { PLACED, ASKED, NO_ROOM, NO_TIME };
 
 /* A worker whose window is too full for a large input must not keep it from the next one. */
 static enum placed
 place(struct scheduler *s, struct job *j)
 {
-    struct worker *w = free_at_home(s, j);
+    struct worker *w = free_at_home(s, j), *spare = NULL;
     bool late = known_late(s, j), later;
 
     if (w == NULL && !late)
         w = worker_free(s, j, NULL, &late);
+    if (w == NULL && (spare = worker_spare(s, j)) != NULL && !worker_prefetches(s, spare, j))
+        spare = NULL;
+    if ((w != NULL || spare != NULL) && !once_may_begin(s, j)) {
+        once_ask(s, j);
+        return ASKED;
+    }
     if (w != NULL)
         return hand_over(s, w, j) ||
                        ((w = worker_free(s, j, w, &later)) != NULL && hand_over(s, w, j))
                    ? PLACED
                    : NO_ROOM;
-    if ((w = worker_spare(s, j)) != NULL && worker_prefetches(s, w, j) && hand_over(s, w, j))
+    if (spare != NULL && hand_over(s, spare, j))
         return PLACED;
     if (!late || s->npassed == ASIDE)
         return NO_ROOM;
@@ -278,6 +285,7 @@ match_pass(struct scheduler *s)
          * it they would take every slot that becomes free. */
         switch (place(s, j)) {
         case PLACED:
+        case ASKED:
             break;
         case NO_ROOM:
             j->demand->blocked = s->pass;

@@ -195,7 +195,7 @@ link_job(struct queue *q, struct job *j)
 void
 queue_update(struct scheduler *s, struct job *j)
 {
-    bool queued = j->ready > 0 && !j->passed;
+    bool queued = j->ready > 0 && !j->passed && !j->asking;
 
     if (queued == j->queued)
         return;

@@ -22,9 +22,10 @@ static const char *
 kind_words(int kind)
 {
     static const char *const words[ROW_LIMIT] = {
-        [ROW_JOB] = "the job itself",    [ROW_INPUTS] = "inputs", [ROW_SEAL] = "its end",
-        [ROW_ENDS] = "outcomes",         [ROW_RETRY] = "a retry", [ROW_CANCEL] = "its cancellation",
-        [ROW_OVER] = "when it was over",
+        [ROW_JOB] = "the job itself",    [ROW_INPUTS] = "inputs",
+        [ROW_SEAL] = "its end",          [ROW_ENDS] = "outcomes",
+        [ROW_RETRY] = "a retry",         [ROW_CANCEL] = "its cancellation",
+        [ROW_OVER] = "when it was over", [ROW_BEGUN] = "the beginning",
     };
 
     return kind >= ROW_JOB && kind < ROW_LIMIT ? words[kind] : "something unknown";
@@ -33,7 +34,7 @@ kind_words(int kind)
 static void
 tell_loss(const struct row *row)
 {
-    if (row->kind == ROW_INPUTS || row->kind == ROW_ENDS)
+    if (row->kind == ROW_INPUTS || row->kind == ROW_ENDS || row->kind == ROW_BEGUN)
         log_warn("lost: row %llu: %s of tasks %llu to %llu of the job that began in row %llu",
                  (unsigned long long)row->number, kind_words(row->kind),
                  (unsigned long long)row->first, (unsigned long long)(row->first + row->count - 1),

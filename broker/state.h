@@ -142,13 +142,15 @@ struct job {
     uint64_t ready, leased;   /* tasks */
     uint64_t parked;          /* of the leased ones */
     uint64_t done, failed, cancelled;
-    bool ended;    /* JOB_END came */
-    bool again;    /* JOB came again, from a client that came back, ... */
-    uint64_t told; /* ... and what it did not tell again below this is not wanted any more */
-    bool queued;   /* in queue->jobs */
-    bool announce; /* in s->announce: an ACCEPTED is due */
-    bool passed;   /* in s->passed: the workers that have room do not stay long enough for it */
-    bool late;     /* that was so when it was last looked at */
+    bool ended;     /* JOB_END came */
+    bool again;     /* JOB came again, from a client that came back, ... */
+    uint64_t told;  /* ... and what it did not tell again below this is not wanted any more */
+    uint64_t noted; /* if it may run once: what may begin is below (once.h) */
+    bool asking;    /* for more of that */
+    bool queued;    /* in queue->jobs */
+    bool announce;  /* in s->announce: an ACCEPTED is due */
+    bool passed;    /* in s->passed: the workers that have room do not stay long enough for it */
+    bool late;      /* that was so when it was last looked at */
     int64_t announce_at; /* at the latest */
     bool waiting;        /* in s->waiting */
     int64_t waits_since; /* when it got there */

@@ -26,6 +26,7 @@ enum row_kind {              /* the numbers are those on disk */
                 ROW_RETRY = 5,  /* tasks that failed before this row run once more */
                 ROW_CANCEL = 6, /* no task runs any more */
                 ROW_OVER = 7,   /* all tasks have ended, at `first` seconds since 1970 */
+                ROW_BEGUN = 8,  /* these tasks, which may run once only, may have begun */
                 ROW_LIMIT
 };
 

@@ -221,6 +221,21 @@ mark_running(const struct core *core, uint64_t job, uint64_t index)
         c->state[index - c->first] |= STATE_RUNNING;
 }
 
+/* They may run once only: the next broker has to hear that they may have begun. -1: ENOMEM. */
+static int
+input_begins(struct core *core, const struct message_range *m)
+{
+    const struct job *j = core_find(core, m->job);
+    uint64_t last = m->first + m->count;
+
+    if (j == NULL) /* it ended meanwhile */
+        return 0;
+    last = last < j->total ? last : j->total;
+    for (uint64_t index = m->first; index < last; index++)
+        mark_running(core, m->job, index);
+    return core_say(core, MESSAGE_NOTED, m->job, m->first, m->count);
+}
+
 static void
 input_running(struct core *core, const struct message_running *m)
 {
@@ -286,7 +301,7 @@ static void
 input_welcome(struct core *core, const struct message_welcome *m, int64_t now)
 {
     struct job *j, *next;
-    struct cancel *x;
+    struct word *x;
 
     core->welcome = true;
     core->tell_end = core->greeted;
@@ -302,8 +317,8 @@ input_welcome(struct core *core, const struct message_welcome *m, int64_t now)
     core->news = true;
     core->wants_output = true;
     core_shares_welcome(core);
-    while ((x = TAILQ_FIRST(&core->cancels)) != NULL) {
-        TAILQ_REMOVE(&core->cancels, x, link);
+    while ((x = TAILQ_FIRST(&core->words)) != NULL) {
+        TAILQ_REMOVE(&core->words, x, link);
         free(x);
     }
     HASH_ITER (hh, core->jobs, j, next) {
@@ -388,6 +403,8 @@ core_input(struct core *core, const struct message *m, int64_t now)
             return -1;
         core->received += TASK_COST;
         return 0;
+    case MESSAGE_BEGINS:
+        return input_begins(core, &m->range);
     case MESSAGE_RUNNING:
         input_running(core, &m->running);
         return 0;

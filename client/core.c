@@ -53,7 +53,7 @@ core_new(void)
     TAILQ_INIT(&core->ready);
     TAILQ_INIT(&core->due);
     TAILQ_INIT(&core->again);
-    TAILQ_INIT(&core->cancels);
+    TAILQ_INIT(&core->words);
     TAILQ_INIT(&core->shares);
     TAILQ_INIT(&core->woken);
     TAILQ_INIT(&core->partials);
@@ -197,7 +197,7 @@ core_free(struct core *core)
 {
     struct job *j, *next_job;
     struct intern *i, *next;
-    struct cancel *x;
+    struct word *x;
     struct partial *p;
 
     if (core == NULL)
@@ -208,8 +208,8 @@ core_free(struct core *core)
         HASH_DEL(core->names, i);
         free(i);
     }
-    while ((x = TAILQ_FIRST(&core->cancels)) != NULL) {
-        TAILQ_REMOVE(&core->cancels, x, link);
+    while ((x = TAILQ_FIRST(&core->words)) != NULL) {
+        TAILQ_REMOVE(&core->words, x, link);
         free(x);
     }
     while ((p = core_partial(core)) != NULL)
@@ -591,7 +591,7 @@ core_taken_deadline(const struct core *core)
 bool
 core_output(struct core *core, struct message *m, int64_t now)
 {
-    struct cancel *x = TAILQ_FIRST(&core->cancels);
+    struct word *x = TAILQ_FIRST(&core->words);
     enum sending sending;
     struct job *j;
 
@@ -601,8 +601,8 @@ core_output(struct core *core, struct message *m, int64_t now)
     if (!core->welcome)
         return false;
     if (x != NULL) {
-        *m = (struct message){.type = MESSAGE_CANCEL, .range = x->range};
-        TAILQ_REMOVE(&core->cancels, x, link);
+        *m = (struct message){.type = x->type, .range = x->range};
+        TAILQ_REMOVE(&core->words, x, link);
         free(x);
         return true;
     }

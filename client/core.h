@@ -26,11 +26,12 @@ struct partial { /* of a task that runs */
 };
 TAILQ_HEAD(partial_list, partial);
 
-struct cancel {
-    TAILQ_ENTRY(cancel) link;
+struct word { /* CANCEL or NOTED, to be said before anything else */
+    TAILQ_ENTRY(word) link;
+    enum message_type type;
     struct message_range range;
 };
-TAILQ_HEAD(cancel_list, cancel);
+TAILQ_HEAD(word_list, word);
 
 /* A constant that this client has for tasks; embedded in whoever has its bytes. */
 struct share {
@@ -75,7 +76,7 @@ struct core {
         again;     /* have tasks that a broker knew before, and that this one is to be told */
     bool tell_end; /* and then, that this was all */
     bool greeted;  /* there was a WELCOME before */
-    struct cancel_list cancels;
+    struct word_list words;
     struct share_list shares;
     bool shares_changed; /* there may be something to tell about them */
 
@@ -181,6 +182,9 @@ bool core_shares_output(struct core *core, struct message *m);
 struct job *core_find(const struct core *core, uint64_t number);
 const char *core_intern(struct core *core, const char *name);
 void core_look_at(struct core *core, struct job *j); /* has it something to send? */
+/* CANCEL or NOTED. -1: ENOMEM. */
+int core_say(struct core *core, enum message_type type, uint64_t job, uint64_t first,
+             uint64_t count);
 /* Nobody can ask for partial results of this chunk any more. */
 void core_drop_unclaimed(struct core *core, const struct chunk *c);
 /* All of a chunk may have ended: let go of what nobody needs. True if it is gone, and perhaps its

@@ -175,21 +175,23 @@ core_end_range(struct core *core, struct job *j, uint64_t first, uint64_t count,
 /* ---- cancelling -------------------------------------------------------------------------------
  */
 
-static void
-tell_cancel(struct core *core, uint64_t job, uint64_t first, uint64_t count)
+int
+core_say(struct core *core, enum message_type type, uint64_t job, uint64_t first, uint64_t count)
 {
-    struct cancel *last = TAILQ_LAST(&core->cancels, cancel_list);
+    struct word *last = TAILQ_LAST(&core->words, word_list);
 
-    if (last != NULL && last->range.job == job && last->range.first + last->range.count == first) {
+    if (last != NULL && last->type == type && last->range.job == job &&
+        last->range.first + last->range.count == first) {
         last->range.count += count;
-        return;
+        return 0;
     }
-    /* Without memory the broker is not told: it does work that nobody wants. */
     if ((last = calloc(1, sizeof(*last))) == NULL)
-        return;
+        return -1;
+    last->type = type;
     last->range = (struct message_range){.job = job, .first = first, .count = count};
-    TAILQ_INSERT_TAIL(&core->cancels, last, link);
+    TAILQ_INSERT_TAIL(&core->words, last, link);
     core->wants_output = true;
+    return 0;
 }
 
 /* Tell the broker to stop those tasks of the range that are under way. */
@@ -204,7 +206,8 @@ cancel_under_way(struct core *core, struct job *j, uint64_t first, uint64_t end)
 
         for (; i < c->sent && c->first + i < end; i++)
             if (!(c->state[i] & (STATE_OUTCOME | STATE_SETTLED)))
-                tell_cancel(core, j->number, c->first + i, 1);
+                /* Without memory the broker is not told: it does work that nobody wants. */
+                (void)core_say(core, MESSAGE_CANCEL, j->number, c->first + i, 1);
         index = c->first + c->count;
     }
 }

@@ -42,6 +42,8 @@ struct encoder {
         Ladle__V1__StatusWanted status_wanted;
         Ladle__V1__Status status;
         Ladle__V1__Told told;
+        Ladle__V1__Begins begins;
+        Ladle__V1__Noted noted;
         Ladle__V1__Ack ack;
         Ladle__V1__Held held;
         Ladle__V1__Adopted adopted;

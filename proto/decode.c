@@ -641,6 +641,12 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
     case MESSAGE_CANCEL:
         decode_range(d, top->cancel->job, top->cancel->first, top->cancel->count, &m->range);
         break;
+    case MESSAGE_BEGINS:
+        decode_range(d, top->begins->job, top->begins->first, top->begins->count, &m->range);
+        break;
+    case MESSAGE_NOTED:
+        decode_range(d, top->noted->job, top->noted->first, top->noted->count, &m->range);
+        break;
     case MESSAGE_ACCEPTED:
         decode_range(d, top->accepted->job, top->accepted->first, top->accepted->count, &m->range);
         break;
@@ -757,7 +763,7 @@ type_of(const Ladle__V1__Message *top)
         BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
         BODY(DRAIN),        BODY(DRAIN_ANSWER),   BODY(ATTACH),        BODY(ATTACHED),
         BODY(FETCH),        BODY(FETCHED),        BODY(KEPT_WANTED),   BODY(KEPT),
-        BODY(KEPT_TASK),
+        BODY(KEPT_TASK),    BODY(BEGINS),         BODY(NOTED),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;

@@ -239,6 +239,26 @@ encode_cancel(struct encoder *e, const struct message_range *m)
 }
 
 static void
+encode_begins(struct encoder *e, const struct message_range *m)
+{
+    Ladle__V1__Begins *out = OPEN(e, begins, begins, BEGINS);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->count = m->count;
+}
+
+static void
+encode_noted(struct encoder *e, const struct message_range *m)
+{
+    Ladle__V1__Noted *out = OPEN(e, noted, noted, NOTED);
+
+    out->job = m->job;
+    out->first = m->first;
+    out->count = m->count;
+}
+
+static void
 encode_accepted(struct encoder *e, const struct message_range *m)
 {
     Ladle__V1__Accepted *out = OPEN(e, accepted, accepted, ACCEPTED);
@@ -698,6 +718,12 @@ encode_body(struct encoder *e, const struct message *m)
         break;
     case MESSAGE_CANCEL:
         encode_cancel(e, &m->range);
+        break;
+    case MESSAGE_BEGINS:
+        encode_begins(e, &m->range);
+        break;
+    case MESSAGE_NOTED:
+        encode_noted(e, &m->range);
         break;
     case MESSAGE_ACCEPTED:
         encode_accepted(e, &m->range);

@@ -138,6 +138,8 @@ message_name(enum message_type type)
         [MESSAGE_INPUTS] = "inputs",
         [MESSAGE_JOB_END] = "job_end",
         [MESSAGE_CANCEL] = "cancel",
+        [MESSAGE_BEGINS] = "begins",
+        [MESSAGE_NOTED] = "noted",
         [MESSAGE_TAKEN] = "taken",
         [MESSAGE_ACCEPTED] = "accepted",
         [MESSAGE_ENDED] = "ended",

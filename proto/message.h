@@ -110,11 +110,13 @@ enum message_type {
     MESSAGE_JOB_END, /* no tasks beyond `total`; to a worker: forget the job */
     MESSAGE_CANCEL,  /* tasks of a job; also broker -> worker */
     MESSAGE_TAKEN,   /* so many bytes of results were received: the window opens again */
+    MESSAGE_NOTED,   /* the answer to BEGINS */
 
     /* broker -> client */
     MESSAGE_ACCEPTED, /* the tasks below `first` of a job have been */
     MESSAGE_ENDED, /* tasks [first, first + count) ended with one outcome, without a result of their
                       own */
+    MESSAGE_BEGINS, /* tasks that may run once are about to be handed over: they go when noted */
     MESSAGE_NOTICE, /* a sentence about a job that waits; job 0: about the grid */
     MESSAGE_GRID,   /* how many workers and slots there are */
 

@@ -51,6 +51,7 @@ relay_up(struct runner *r, struct executor *e, const struct message *from)
     case MESSAGE_UNSHARE:
     case MESSAGE_PROGRAM_PART:
     case MESSAGE_TOLD:
+    case MESSAGE_NOTED:
         break;
     default:
         return; /* no client says that */

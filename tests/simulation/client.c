@@ -148,9 +148,13 @@ static void
 send_out(struct client *c)
 {
     struct message m;
+    struct demand *d;
 
-    while (c->line.talk.welcome && core_output(c->core, &m, c->actor.sim->now))
+    while (c->line.talk.welcome && core_output(c->core, &m, c->actor.sim->now)) {
+        if (m.type == MESSAGE_NOTED && (d = demand_find(&c->demands, m.range.job)) != NULL)
+            demand_noted(d, m.range.first, m.range.count);
         line_say(&c->line, &m);
+    }
 }
 
 static void

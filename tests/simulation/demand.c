@@ -221,6 +221,13 @@ demand_cancel(struct demand *d, const char *client)
  */
 
 void
+demand_noted(struct demand *d, uint64_t first, uint64_t count)
+{
+    for (uint64_t i = first; i < first + count && i < d->given; i++)
+        d->tasks[i]->noted = true;
+}
+
+void
 demand_told(struct demand *d, uint64_t index, enum outcome o, uint32_t attempt, uint32_t life)
 {
     if (index >= d->given)

@@ -36,6 +36,7 @@ struct demand *demand_find(struct demand_list *list, uint64_t number); /* NULL: 
 bool demand_more(struct demand *d, bool welcome);
 void demand_cancel(struct demand *d, const char *client);
 
+void demand_noted(struct demand *d, uint64_t first, uint64_t count); /* they may begin */
 void demand_told(struct demand *d, uint64_t index, enum outcome o, uint32_t attempt, uint32_t life);
 void demand_read(struct demand *d);
 void demand_read_singles(struct core *core);

@@ -168,6 +168,8 @@ why_not(const struct history *h, const struct record *r, enum outcome o, uint32_
     case OUTCOME_LOST:
         if (r->gave_up)
             return NULL;
+        if (spec->once && !r->noted)
+            return "it cannot have begun";
         if (spec->once && r->casualties + r->killed > 0)
             return NULL;
         if (!h->lost)
@@ -301,7 +303,7 @@ check_record(const struct history *h, const struct record *r)
     if (s->restarts && r->starts > 1 + r->crashed + r->failed + r->killed + r->casualties)
         sim_fail(s, "c%u: task %u was started %u times, though only the broker was gone", r->client,
                  serial, r->starts);
-    if (r->spec->once && r->starts > r->lives)
+    if (r->spec->once && r->starts > 1)
         sim_fail(s, "c%u: task %u may run once, and was started %u times", r->client, serial,
                  r->starts);
     if (r->running > 0)

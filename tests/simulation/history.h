@@ -20,6 +20,7 @@ struct record { /* of a task that a client submitted */
     uint8_t told;    /* as the broker told it first */
     uint32_t life;   /* in which it was told: once in each, at most */
     unsigned lives;  /* conversations in which it was told anew */
+    bool noted;      /* it may run once, and its client knows that it may begin */
     /* executors */
     unsigned starts, done, failed, crashed, noticed; /* noticed: that it was cancelled */
     unsigned killed;     /* its executor was, while it could be blamed for that */

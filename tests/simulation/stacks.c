@@ -127,6 +127,8 @@ stack_begin(struct executor *e, struct slice *slice, uint32_t offset)
     if (!load_spawned(k->input)) {
         r = history_of(e->actor.sim->history, k->input);
         r->starts++;
+        if (r->spec->once && !r->noted)
+            sim_fail(e->actor.sim, "a task that may run once began, and its client does not know");
         r->running++;
         sim_trace(e->actor.sim, "%s runs task %u in attempt %u", e->actor.name,
                   (unsigned)(uint32_t)k->input, slice->attempt);

@@ -316,6 +316,79 @@ submit_paths(futures_t *f, const char *function, const char *path, int count, ch
     return r;
 }
 
+/* Eight, of which two run. */
+static results_t *
+submit_gates_once(futures_t *f, char *path, char id[33])
+{
+    struct iovec inputs[8];
+    results_t *r;
+
+    for (int i = 0; i < 8; i++)
+        inputs[i] = (struct iovec){path, strlen(path) + 1};
+    r = futures_mapv(f, "gate", inputs, 8, &(task_options_t){.detached = true, .once = true});
+    assert_non_null(r);
+    assert_non_null(results_job(r));
+    snprintf(id, 33, "%s", results_job(r));
+    await(status_worker(store_endpoint(), "node1", "busy") == 2, SOON);
+    return r;
+}
+
+/* On disk is what may have begun. Workers bring what they have; the rest had not begun. */
+static void
+what_may_run_once_goes_on_after_its_broker(void **state)
+{
+    char id[33], path[512];
+    const char *said[2];
+    struct process *broker;
+    results_t *r;
+    futures_t *f;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s", harness_path("gate"));
+    file_write(path, "", 0, 0600);
+    broker = store_broker(NULL);
+    worker_start(store_endpoint(), "node1", 2);
+    f = store_session();
+    r = submit_gates_once(f, path, id);
+    process_kill(broker);
+    broker = store_broker(NULL);
+    await(status_number(store_endpoint(), "leases_adopted") == 2, SOON);
+    unlink(path);
+    assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 0);
+    assert_int_equal(job_number(id, "done"), 8);
+    results_destroy(&r);
+    futures_destroy(&f);
+}
+
+/* Nobody brings them: they may have begun, and are lost. The others run. */
+static void
+what_may_run_once_and_may_have_begun_is_lost(void **state)
+{
+    char id[33], path[512];
+    const char *said[2];
+    struct process *broker, *worker;
+    results_t *r;
+    futures_t *f;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s", harness_path("gate"));
+    file_write(path, "", 0, 0600);
+    broker = store_broker(NULL);
+    worker = worker_start(store_endpoint(), "node1", 2);
+    f = store_session();
+    r = submit_gates_once(f, path, id);
+    process_kill(broker);
+    process_kill(worker);
+    unlink(path);
+    broker = store_broker(NULL);
+    worker_start(store_endpoint(), "node2", 2);
+    assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 1);
+    assert_int_equal(job_number(id, "done"), 6);
+    assert_int_equal(job_number(id, "failed"), 2);
+    results_destroy(&r);
+    futures_destroy(&f);
+}
+
 static void
 cancelling_is_for_good(void **state)
 {
@@ -519,6 +592,8 @@ main(int argc, char **argv)
         TEST(unknown_ids_are_told),
         TEST(an_unknown_function_leaves_nothing_behind),
         TEST(commands_know_jobs_by_the_beginning_of_their_ids),
+        TEST(what_may_run_once_goes_on_after_its_broker),
+        TEST(what_may_run_once_and_may_have_begun_is_lost),
         TEST(cancelling_is_for_good),
         TEST(a_handle_can_cancel_it),
         TEST(a_failure_whose_input_only_the_store_has_is_told_like_any_other),

@@ -33,14 +33,20 @@ teardown(void **state)
 }
 
 static struct process *
-client_at(const char *at, const char *count, const char *ms)
+client_with(const char *command, const char *at, const char *count, const char *ms)
 {
     char variable[300];
 
     snprintf(variable, sizeof(variable), "LADLE_BROKER=%s", at);
     return process_start((const char *const[]){harness_binary("tasks"), harness_directory(),
-                                               "counted", count, ms, NULL},
+                                               command, count, ms, NULL},
                          (const char *const[]){variable, NULL});
+}
+
+static struct process *
+client_at(const char *at, const char *count, const char *ms)
+{
+    return client_with("counted", at, count, ms);
 }
 
 static void
@@ -141,6 +147,50 @@ twenty_restarts_in_a_row_lose_nothing(void **state)
         usleep((useconds_t)(10 + 37 * i % 200) * 1000);
     }
     assert_each_ran_once(p, 200);
+}
+
+/* Killed while nothing is on its way to a worker: what has not begun runs, and nothing is lost. */
+static void
+what_may_run_once_outlives_its_broker(void **state)
+{
+    struct process *p;
+    int most;
+
+    (void)state;
+    worker_start(endpoint, "one", 2);
+    worker_start(endpoint, "two", 2);
+    p = client_with("once", endpoint, "16", "2000");
+    for (int i = 1; i <= 3; i++) {
+        await(started() == i * 4, SOON);
+        restart_broker();
+    }
+    assert_int_equal(process_await(p, 2 * SOON), 0);
+    assert_string_equal(process_output(p), "done 16 lost 0\n");
+    assert_int_equal(runs(&most), 16);
+    assert_int_equal(most, 1);
+}
+
+/* Only what it may have begun is lost with it, however much waits. */
+static void
+what_may_run_once_is_lost_with_worker_and_broker(void **state)
+{
+    struct process *p, *two;
+    int most, done = 0, lost = 0;
+
+    (void)state;
+    worker_start(endpoint, "one", 2);
+    two = worker_start(endpoint, "two", 2);
+    p = client_with("once", endpoint, "40", "500");
+    await(started() > 8, SOON);
+    process_kill(broker);
+    process_kill(two);
+    broker = broker_start(endpoint, NULL);
+    assert_int_equal(process_await(p, 4 * SOON), 0);
+    assert_int_equal(sscanf(process_output(p), "done %d lost %d", &done, &lost), 2);
+    assert_int_equal(done + lost, 40);
+    assert_true(lost >= 1 && lost <= 4);
+    assert_true(runs(&most) >= done);
+    assert_int_equal(most, 1);
 }
 
 /* It does not know that it was, and finds its peers gone and coming. */
@@ -282,6 +332,8 @@ main(void)
         TEST(running_tasks_outlive_their_broker),
         TEST(short_tasks_outlive_their_broker),
         TEST(twenty_restarts_in_a_row_lose_nothing),
+        TEST(what_may_run_once_outlives_its_broker),
+        TEST(what_may_run_once_is_lost_with_worker_and_broker),
         TEST(a_broker_that_was_stopped_runs_nothing_twice),
         TEST(a_worker_without_a_broker_drops_its_work_in_the_end),
         TEST(a_worker_whose_link_breaks_goes_on),

@@ -117,6 +117,14 @@ lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, u
 }
 
 void
+lasting_noted(struct grid *g, uint32_t peer, uint64_t first, uint64_t count)
+{
+    struct message m = {.type = MESSAGE_NOTED, .range = {1, first, count}};
+
+    assert_int_equal(grid_say(g, peer, &m), 0);
+}
+
+void
 lasting_client_tells(struct grid *g, uint32_t peer, uint64_t first, uint32_t count, bool running)
 {
     struct spec spec = grid_spec();

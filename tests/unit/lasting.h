@@ -23,6 +23,8 @@ void lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t fir
 /* One task, without a result of its own. */
 void lasting_ends(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t attempt,
                   enum outcome outcome);
+/* Tasks of job 1, if it may run once. */
+void lasting_noted(struct grid *g, uint32_t peer, uint64_t first, uint64_t count);
 /* Client 9 comes, and tells tasks of job 1 anew. */
 void lasting_client_tells(struct grid *g, uint32_t peer, uint64_t first, uint32_t count,
                           bool running);

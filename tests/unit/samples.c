@@ -140,6 +140,8 @@ add_jobs(void)
     add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven(), false, false};
     add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
     add(MESSAGE_CANCEL)->range = (struct message_range){7, 1, UINT64_MAX - 1};
+    add(MESSAGE_BEGINS)->range = (struct message_range){7, 1, 2};
+    add(MESSAGE_NOTED)->range = (struct message_range){7, 3, 4};
     add(MESSAGE_SHARE)->share = (struct message_share){DIGEST, 1ull << 29};
     add(MESSAGE_UNSHARE)->share = (struct message_share){DIGEST, 1234};
     add(MESSAGE_TAKEN)->taken = (struct message_taken){1ull << 33};
@@ -492,6 +494,8 @@ rest_differs(const struct message *a, const struct message *b)
         NUMBER(job_end.total);
         break;
     case MESSAGE_CANCEL:
+    case MESSAGE_BEGINS:
+    case MESSAGE_NOTED:
     case MESSAGE_ACCEPTED:
         NUMBER(range.job);
         NUMBER(range.first);

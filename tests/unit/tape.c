@@ -97,6 +97,8 @@ describe_news(const struct message *m, char *at, size_t size)
     case MESSAGE_ACCEPTED:
         snprintf(at, size, " job=%" PRIu64 " below=%" PRIu64, m->range.job, m->range.first);
         break;
+    case MESSAGE_BEGINS:
+    case MESSAGE_NOTED:
     case MESSAGE_CANCEL:
         snprintf(at, size, " job=%" PRIu64 " %" PRIu64 "+%" PRIu64, m->range.job, m->range.first,
                  m->range.count);

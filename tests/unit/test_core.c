@@ -69,8 +69,9 @@ tell(struct session *t, const struct message *m)
                  m->job_end.total);
         break;
     case MESSAGE_CANCEL:
-        snprintf(line, sizeof(line), "cancel %" PRIu64 " [%" PRIu64 "+%" PRIu64 "]", m->range.job,
-                 m->range.first, m->range.count);
+    case MESSAGE_NOTED:
+        snprintf(line, sizeof(line), "%s %" PRIu64 " [%" PRIu64 "+%" PRIu64 "]",
+                 message_name(m->type), m->range.job, m->range.first, m->range.count);
         break;
     case MESSAGE_TAKEN:
         snprintf(line, sizeof(line), "taken %" PRIu64, m->taken.bytes);
@@ -614,6 +615,26 @@ what_ran_and_what_is_new_is_sent_apart(void **state_p)
                      "told\njob 2 g\ninputs 2 [0+1] 1 bytes\nend 1 of 5\n");
 }
 
+/* The broker asks before it hands them over. */
+static void
+what_may_have_begun_is_told_so(void **state_p)
+{
+    struct session *t = *state_p;
+
+    map(t, 5, 8);
+    output(t);
+    results(t, 1, 2, 1, 1, NULL, NULL, "a");
+    input(t, &(struct message){.type = MESSAGE_BEGINS, .range = {1, 1, UINT64_MAX - 1}});
+    input(t, &(struct message){.type = MESSAGE_BEGINS, .range = {77, 0, 1}}); /* it has ended */
+    assert_output(t, "noted 1 [1+18446744073709551614]\n");
+    input(t, &(struct message){.type = MESSAGE_BEGINS, .range = {1, 1, 1}});
+    core_gone(t->core); /* before it could answer */
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+1] 8 bytes again\n"
+                     "inputs 1 [1+1] 8 bytes again running\n"
+                     "inputs 1 [3+2] 16 bytes again running\ntold\nend 1 of 5\n");
+}
+
 /* Other jobs have a larger priority now, but do not fill the window before it. */
 static void
 what_was_there_before_is_sent_first(void **state_p)
@@ -982,6 +1003,7 @@ main(void)
         TEST(results_for_a_forgotten_job_are_dropped),
         TEST(what_has_not_ended_is_sent_again),
         TEST(what_ran_and_what_is_new_is_sent_apart),
+        TEST(what_may_have_begun_is_told_so),
         TEST(what_was_there_before_is_sent_first),
         TEST(results_that_are_few_are_acknowledged_in_time),
         TEST(what_has_ended_is_not_mentioned_again),

@@ -125,7 +125,7 @@ a_parked_task_may_end_without_going_on(void **state)
     grid_expect(g, "");                        /* it is run again, once there is a slot */
     grid_results(g, 2, 2, 1, 1, 1, 1000, NULL);
     grid_expect(g, "1: results 0 job=10 1+1 attempt=1\n"
-                   "2: slice 3 job=1 0+1 attempt=2\n");
+                   "2: slice 3 job=1 0+1 attempt=2 charged=1\n");
     grid_park(g, 2, 3, true);
     grid_results(g, 2, 3, 1, 0, 1, 1000, NULL);
     grid_expect(g, "1: results 0 job=10 0+1 attempt=1\n"
@@ -481,7 +481,7 @@ parked_tasks_of_a_lost_worker_run_elsewhere(void **state)
     grid_worker(g, 3, "other", 1);
     grid_forget(g);
     grid_results(g, 3, 4, 1, 0, 1, 1000, "2"); /* a crash is its first: nobody is to blame before */
-    grid_expect(g, "3: slice 5 job=1 0+1 attempt=3\n");
+    grid_expect(g, "3: slice 5 job=1 0+1 attempt=3 charged=1\n");
 }
 
 static void

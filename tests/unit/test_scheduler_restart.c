@@ -105,54 +105,6 @@ new_work_does_not_wait(void **state)
 }
 
 static void
-one_that_may_run_once_and_ran_is_lost(void **state)
-{
-    struct grid *g = *state;
-    struct spec spec = grid_spec();
-
-    spec.once = true;
-    grid_client_kept(g, 1, 9, 60000);
-    grid_job(g, 1, 1, &spec);
-    grid_inputs_again(g, 1, 1, 0, 1, true);
-    grid_forget(g);
-    for (int i = 0; i < 11; i++) {
-        grid_pass(g, SECOND);
-        grid_beat(g, 1);
-    }
-    lasting_expect(
-        g, "1: ended job=1 0+1 LOST attempt=1 : the broker was restarted while it ran, and the "
-           "task may run only once\n");
-}
-
-static void
-one_that_may_run_once_and_may_have_begun_is_lost(void **state)
-{
-    struct grid *g = *state;
-    struct spec spec = grid_spec();
-
-    spec.once = true;
-    grid_client_kept(g, 1, 9, 60000);
-    lasting_worker(g, 3, 2, 1, 0);
-    grid_job(g, 1, 1, &spec);
-    grid_inputs_again(g, 1, 1, 0, 1, false);
-    grid_forget(g);
-    grid_pass(g, 3900000);
-    lasting_expect(g, "");
-    grid_pass(g, 200000);
-    lasting_expect(
-        g, "1: ended job=1 0+1 LOST attempt=1 : it may have begun before its broker forgot it, "
-           "and the task may run only once\n");
-    grid_inputs_again(g, 1, 1, 1, 1, false); /* when no worker is waited for any more */
-    lasting_expect(
-        g, "1: accepted job=1 below=2\n1: ended job=1 1+1 LOST attempt=1 : it may have begun "
-           "before its broker forgot it, "
-           "and the task may run only once\n");
-    grid_inputs(g, 1, 1, 2, 1);
-    lasting_expect(
-        g, "1: accepted job=1 below=3\n3: job N square\n3: slice 100 job=N 2+1 attempt=1\n");
-}
-
-static void
 a_lease_of_nobody_is_dropped_in_the_end(void **state)
 {
     struct grid *g = *state;
@@ -377,6 +329,8 @@ one_that_may_run_once_and_was_dropped_is_lost(void **state)
     grid_job(g, 1, 1, &spec);
     grid_inputs(g, 1, 1, 0, 1);
     grid_forget(g);
+    lasting_noted(g, 1, 0, 1);
+    grid_forget(g);
     lasting_worker(g, 3, 1, 1, 0);
     grid_told(g, 3);
     lasting_expect(g,
@@ -585,8 +539,6 @@ main(void)
         TEST(a_task_that_nobody_brings_is_run),
         TEST(one_that_ran_is_waited_for_longer_and_not_blamed),
         TEST(new_work_does_not_wait),
-        TEST(one_that_may_run_once_and_ran_is_lost),
-        TEST(one_that_may_run_once_and_may_have_begun_is_lost),
         TEST(a_lease_of_nobody_is_dropped_in_the_end),
         TEST(what_a_worker_brought_takes_its_slots),
         TEST(results_that_a_worker_brought_take_none),

@@ -2,6 +2,7 @@
  *
  *     map COUNT MS         squares of 0 .. COUNT-1, each after MS milliseconds; says "right COUNT"
  *     counted COUNT MS     the same; each run appends its task's index, 8 bytes, to DIRECTORY/runs
+ *     once COUNT MS        counted, and none may run twice; says "done N lost N"
  *     call FUNCTION X      one task; says its result, or its error on standard error
  *     each FUNCTION COUNT  a map; says each result, or its error, on a line
  *     slots N              waits until the grid has N slots; says so
@@ -172,6 +173,26 @@ map(futures_t *futures, const char *function, size_t count, uint32_t ms)
 }
 
 static int
+once(futures_t *futures, size_t count, uint32_t ms)
+{
+    struct order *inputs = orders(count, ms);
+    results_t *results = futures_map(futures, "counted", inputs, count, sizeof(*inputs),
+                                     &(task_options_t){.once = true});
+    size_t done = 0, lost = 0;
+
+    if (results == NULL)
+        return complain();
+    while (results_next(results, NULL) != NULL || !results_at_end(results)) {
+        done += results_status(results) == FUTURE_DONE;
+        lost += results_status(results) == FUTURE_LOST;
+    }
+    printf("done %zu lost %zu\n", done, lost);
+    results_destroy(&results);
+    free(inputs);
+    return 0;
+}
+
+static int
 call(futures_t *futures, const char *function, uint64_t x)
 {
     struct order order = {.x = x};
@@ -241,6 +262,8 @@ main(int argc, char **argv)
     else if (strcmp(argv[2], "counted") == 0 && argc == 5)
         rc = map(futures, "counted", strtoul(argv[3], NULL, 10),
                  (uint32_t)strtoul(argv[4], NULL, 10));
+    else if (strcmp(argv[2], "once") == 0 && argc == 5)
+        rc = once(futures, strtoul(argv[3], NULL, 10), (uint32_t)strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "call") == 0 && argc == 5)
         rc = call(futures, argv[3], strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "each") == 0 && argc == 5)
