@@ -163,7 +163,7 @@ reject(struct scheduler *s, struct job *j, struct blob *reason)
 {
     struct ending e = {.outcome = OUTCOME_REJECTED, .text = words(reason)};
 
-    if (!j->spec->fail_if_unknown && program_why(j) == NULL)
+    if (!j->spec->fail_if_unknown && (program_why(j) == NULL || program_may_come(s, j)))
         return false;
     end_ready(s, j, &e);
     deadline_update(s, j);
@@ -257,12 +257,19 @@ tell(struct scheduler *s, struct job *j, struct blob *reason)
 static void
 tell_if_stuck(struct scheduler *s, struct job *j)
 {
+    bool early = program_may_come(s, j);
     struct blob *reason;
 
     if (j->ready == 0)
         return;
     if (!demand_able(j->demand)) {
-        tell(s, j, notice_reason(s, j));
+        if ((reason = notice_reason(s, j)) != NULL && reject(s, j, reason)) {
+            blob_unref(reason);
+            return;
+        }
+        tell(s, j, reason);
+        if (early) /* perhaps it is to be rejected later */
+            put_waiting(s, j);
         return;
     }
     if (!j->late || (reason = capacity_late_reason(s, j)) == NULL)

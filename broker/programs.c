@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include "aside.h"
 #include "capacity.h"
 #include "contents.h"
 #include "demands.h"
@@ -185,6 +186,12 @@ has_no_source(const struct executable *p)
             return false;
     }
     return true;
+}
+
+bool
+program_may_come(const struct scheduler *s, const struct job *j)
+{
+    return s->config.lasting && s->now < s->started + RUNNING_US && has_no_source(j->program);
 }
 
 int

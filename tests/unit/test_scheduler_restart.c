@@ -237,6 +237,57 @@ a_worker_that_comes_last_is_answered_at_once(void **state)
                       "2: adopted 55 wanted\n");
 }
 
+/* ---- programs -------------------------------------------------------------------------------
+ */
+
+/* The client who has it is not back yet. */
+static void
+spawn_without_program(struct grid *g)
+{
+    struct spec spec = grid_spec();
+    struct message m = {.type = MESSAGE_PROGRAM_FAILED,
+                        .program_failed = {.digest = "d", .text = "nobody has it"}};
+    uint32_t child = CARRIED(2, 7);
+
+    lasting_worker(g, 2, 1, 1, 0);
+    grid_client(g, child);
+    grid_job(g, child, 1, &spec);
+    grid_inputs(g, child, 1, 0, 1);
+    assert_non_null(strstr(grid_tape(g), "2: slice 100"));
+    grid_say(g, 2, &m);
+    assert_int_equal(grid_returned(g, 2, 100, 0, 1, RETURNED_PROGRAM), 0);
+}
+
+static void
+a_spawned_task_waits_for_the_client_of_its_program(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    spawn_without_program(g);
+    for (int i = 0; i < 5; i++) {
+        grid_pass(g, SECOND);
+        grid_beat(g, 2);
+    }
+    assert_null(strstr(grid_tape(g), "REJECTED"));
+    grid_client_kept(g, 1, 9, 60000);
+    grid_job(g, 1, 1, &spec);
+    assert_non_null(strstr(grid_tape(g), "2: slice 101"));
+}
+
+static void
+but_not_for_ever(void **state)
+{
+    struct grid *g = *state;
+
+    spawn_without_program(g);
+    for (int i = 0; i < 13; i++) {
+        grid_pass(g, SECOND);
+        grid_beat(g, 2);
+    }
+    assert_non_null(strstr(grid_tape(g), "2.7: ended job=1 0+1 REJECTED"));
+}
+
 /* ---- the same broker --------------------------------------------------------------------------
  */
 
@@ -546,6 +597,8 @@ main(void)
         TEST(a_lease_over_several_chunks_stays_one_lease),
         TEST(parked_tasks_are_adopted_as_parked),
         TEST(a_worker_that_comes_last_is_answered_at_once),
+        TEST(a_spawned_task_waits_for_the_client_of_its_program),
+        TEST(but_not_for_ever),
         TEST(a_worker_whose_link_broke_goes_on),
         TEST(a_worker_that_died_is_waited_for_but_shortly),
         TEST(what_it_does_not_bring_is_run_at_once),
