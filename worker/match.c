@@ -541,6 +541,9 @@ runner_match(struct runner *r, int64_t now)
     bool tight; /* one waits for memory, and those behind it that ask for some wait too */
     int coming;
 
+    /* Without a broker what was made is kept, and there is a limit to that. */
+    if (r->lost && reports_full(r->out))
+        return;
 again:
     tight = false;
     free_slots = runner_free_slots(r);

@@ -43,6 +43,7 @@ struct reports {
     struct item *by_serial;
     uint64_t serial; /* of the last results on this connection */
     size_t bytes;    /* kept */
+    size_t unsent;   /* bytes of results that have not gone out, and are not kept yet */
     uint64_t dropped;
 };
 
@@ -76,6 +77,12 @@ free_item(struct item *item)
     free(item->host);
     spec_unref(item->spec);
     free(item);
+}
+
+static bool
+is_result(const struct item *item)
+{
+    return item->m.type == MESSAGE_RESULTS && item->m.client == 0;
 }
 
 static size_t
@@ -117,7 +124,8 @@ keep_results(struct reports *o, struct item *item, uint64_t serial)
         if (item->hh.tbl == NULL)
             item->serial = 0; /* out of memory: it is kept until the next connection */
     }
-    while (o->bytes > REPORTS_KEPT && (oldest = TAILQ_FIRST(&o->kept)) != item) {
+    /* The broker has had them, most likely; what it has not had is not to be made again. */
+    while (serial > 0 && o->bytes > REPORTS_KEPT && (oldest = TAILQ_FIRST(&o->kept)) != item) {
         o->dropped += oldest->m.results.columns.count;
         forget_kept(o, oldest);
     }
@@ -174,6 +182,7 @@ reports_clear(struct reports *o)
     }
     while ((item = TAILQ_FIRST(&o->kept)) != NULL)
         forget_kept(o, item);
+    o->unsent = 0;
     forget_asked(o);
 }
 
@@ -228,7 +237,7 @@ make_mergeable(struct item *item)
 }
 
 static bool
-append(struct item *item, const struct message_results *r)
+append(struct reports *o, struct item *item, const struct message_results *r)
 {
     struct columns *c = &item->m.results.columns;
 
@@ -245,6 +254,7 @@ append(struct item *item, const struct message_results *r)
                r->columns.length);
     c->count += r->columns.count;
     c->length += r->columns.length;
+    o->unsent += r->columns.length + r->columns.count * (size_t)TASK_COST;
     item->m.results.run_us += r->run_us;
     return true;
 }
@@ -263,7 +273,7 @@ merge(struct reports *o, const struct message_results *r)
         if (t->lease == r->lease && t->first + t->columns.count == r->first &&
             t->attempt == r->attempt && t->job == r->job)
             return t->columns.length + r->columns.length <= MERGED &&
-                   t->columns.count + r->columns.count <= MERGED_ITEMS && append(item, r);
+                   t->columns.count + r->columns.count <= MERGED_ITEMS && append(o, item, r);
         item = TAILQ_PREV(item, item_list, next);
     }
     return false;
@@ -375,17 +385,13 @@ reports_put(struct reports *o, const struct message *m)
         free_item(item);
         return -1;
     }
+    if (is_result(item))
+        o->unsent += cost_of(item);
     if (asks_about(o, m))
         TAILQ_INSERT_TAIL(&o->held, item, next);
     else
         TAILQ_INSERT_TAIL(&o->items, item, next);
     return 0;
-}
-
-static bool
-is_result(const struct item *item)
-{
-    return item->m.type == MESSAGE_RESULTS && item->m.client == 0;
 }
 
 bool
@@ -398,6 +404,8 @@ reports_get(struct reports *o, struct message *m)
     if (item == NULL)
         return false;
     TAILQ_REMOVE(&o->items, item, next);
+    if (is_result(item))
+        o->unsent -= cost_of(item);
     if (o->keeps && is_result(item)) {
         item->m.results.serial = ++o->serial;
         keep_results(o, item, o->serial);
@@ -450,6 +458,7 @@ reports_lost(struct reports *o, bool for_next)
     }
     HASH_CLEAR(hh, o->by_serial);
     forget_asked(o);
+    o->unsent = 0;
     TAILQ_CONCAT(&all, &o->items, next);
     TAILQ_CONCAT(&all, &o->held, next);
     while ((item = TAILQ_FIRST(&all)) != NULL) {
@@ -494,16 +503,20 @@ reports_adopted(struct reports *o, uint64_t lease, bool wanted)
         if (item->serial > 0 || item->m.results.lease != lease)
             continue;
         take_kept(o, item);
-        if (wanted)
+        if (wanted) {
             TAILQ_INSERT_TAIL(&o->items, item, next);
-        else
+            o->unsent += cost_of(item);
+        } else {
             free_item(item);
+        }
     }
     for (item = TAILQ_FIRST(&o->held); item != NULL; item = next) {
         next = TAILQ_NEXT(item, next);
         if (lease_of(&item->m) != lease)
             continue;
         TAILQ_REMOVE(&o->held, item, next);
+        if (!wanted && is_result(item))
+            o->unsent -= cost_of(item);
         if (wanted)
             TAILQ_INSERT_TAIL(&o->items, item, next);
         else
@@ -523,6 +536,12 @@ reports_ask(struct reports *o, uint64_t lease)
     HASH_ADD(hh, o->asked, lease, sizeof(asked->lease), asked);
     if (asked->hh.tbl == NULL)
         free(asked);
+}
+
+bool
+reports_full(const struct reports *o)
+{
+    return o->bytes + o->unsent >= REPORTS_KEPT;
 }
 
 uint64_t

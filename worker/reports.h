@@ -11,7 +11,7 @@
 
 struct reports;
 
-#define REPORTS_KEPT (64u << 20) /* bytes of results; the oldest go when there are more */
+#define REPORTS_KEPT (64u << 20) /* bytes of results; of those that went out the oldest go then */
 
 struct reports *reports_new(bool keeps); /* NULL: ENOMEM */
 void reports_free(struct reports *o);    /* NULL is allowed */
@@ -35,6 +35,8 @@ const struct message_results *reports_waiting(const struct reports *o,
 /* The broker is asked whether it wants this lease: what is said about it waits for the answer. */
 void reports_ask(struct reports *o, uint64_t lease);
 void reports_adopted(struct reports *o, uint64_t lease, bool wanted); /* those that wait */
+/* There is as much as may be kept: without a broker nothing should be added. */
+bool reports_full(const struct reports *o);
 uint64_t reports_dropped(const struct reports *o); /* results that were too many to be kept */
 
 #endif

@@ -302,27 +302,49 @@ starts(struct bench *b, unsigned executor, uint32_t offset)
     atomic_store(&board->running, offset + 1);
 }
 
-void
-ends_as(struct bench *b, unsigned executor, uint32_t offset, uint32_t count, uint64_t run_us,
-        enum outcome outcome)
+static void
+ends_with(struct bench *b, unsigned executor, uint32_t offset, const struct columns *c,
+          uint64_t run_us)
 {
     struct message m = {.type = MESSAGE_RESULTS};
     _Atomic uint64_t *range = &b->boards[executor]->ranges[b->leases[executor] % BOARD_SLICES];
     uint64_t was = atomic_load(range);
-    uint8_t outcomes[64];
 
-    memset(outcomes, outcome, sizeof(outcomes));
     m.results.job = 1;
     m.results.lease = b->leases[executor];
     m.results.first = b->firsts[executor] + offset;
     m.results.run_us = run_us;
-    m.results.columns =
-        (struct columns){.count = count, .outcomes = outcome == OUTCOME_DONE ? NULL : outcomes};
-    if (offset + count > BOARD_NEXT(was))
-        atomic_store(range, BOARD_RANGE(m.results.lease, offset + count, BOARD_LIMIT(was)));
+    m.results.columns = *c;
+    if (offset + c->count > BOARD_NEXT(was))
+        atomic_store(range, BOARD_RANGE(m.results.lease, offset + c->count, BOARD_LIMIT(was)));
     runner_heard(b->runner, executor, &m, b->now);
     hear(b);
     after(b, 0);
+}
+
+void
+ends_as(struct bench *b, unsigned executor, uint32_t offset, uint32_t count, uint64_t run_us,
+        enum outcome outcome)
+{
+    uint8_t outcomes[64];
+
+    memset(outcomes, outcome, sizeof(outcomes));
+    ends_with(
+        b, executor, offset,
+        &(struct columns){.count = count, .outcomes = outcome == OUTCOME_DONE ? NULL : outcomes},
+        run_us);
+}
+
+void
+ends_large(struct bench *b, unsigned executor, uint32_t offset, size_t size)
+{
+    struct blob *data = blob_new(size);
+
+    ends_with(
+        b, executor, offset,
+        &(struct columns){.count = 1, .size = (uint32_t)size, .data = data, .length = data->size},
+        100 * MS);
+    blob_unref(data);
 }
 
 void

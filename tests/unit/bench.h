@@ -60,6 +60,8 @@ void hello_tasks(struct bench *b, unsigned executor, uint32_t tasks);
 void starts(struct bench *b, unsigned executor, uint32_t offset);
 void ends_as(struct bench *b, unsigned executor, uint32_t offset, uint32_t count, uint64_t run_us,
              enum outcome outcome);
+/* One task, with a result of so many bytes. */
+void ends_large(struct bench *b, unsigned executor, uint32_t offset, size_t size);
 void ends(struct bench *b, unsigned executor, uint32_t offset, uint32_t count);
 /* A result that was made and not sent. */
 void commits(struct bench *b, unsigned executor, uint32_t offset, const char *result);

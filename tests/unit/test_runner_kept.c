@@ -236,7 +236,30 @@ a_client_in_an_executor_begins_anew_behind_it(void **state)
     close_bench(b);
 }
 
-/* The oldest go: 64 MiB, with what an item counts. */
+/* What runs goes on; but nothing is added to what is kept already. */
+static void
+nothing_is_started_while_too_much_is_kept(void **state)
+{
+    struct bench *b = open_grid(1);
+
+    (void)state;
+    acknowledge(b, 1, 1);
+    slice(b, 2, 1, 1);
+    slice(b, 3, 2, 1);
+    starts(b, 0, 0);
+    forget(b);
+    lose(b);
+    ends_large(b, 0, 0, REPORTS_KEPT);
+    lose(b);
+    after(b, 100 * MS);
+    expect(b, "-> lease 2: 1 DONE \n"); /* and not the next slice */
+    find(b);
+    expect(b, "-> held 2 of job 1 attempt 1 cpus 0: 1+1\n"
+              "-> held 3 of job 1 attempt 1 cpus 1: 2+1\n-> told\n0: slice 2+1\n");
+    close_bench(b);
+}
+
+/* The oldest go of those that went out: 64 MiB, with what an item counts. */
 static void
 results_are_kept_within_bounds(void **state)
 {
@@ -258,6 +281,18 @@ results_are_kept_within_bounds(void **state)
     assert_int_equal(reports_dropped(o), 7);
     reports_lost(o, false);
     assert_int_equal(reports_waiting(o, NULL)->first, 14);
+    assert_true(!reports_full(o));
+    for (uint64_t i = 0; i < 70; i++) { /* what did not go out stays */
+        m.results.first = 1000 + 2 * i;
+        assert_int_equal(reports_put(o, &m), 0);
+    }
+    assert_true(reports_full(o));
+    reports_lost(o, false);
+    assert_true(reports_full(o));
+    assert_int_equal(reports_dropped(o), 7);
+    assert_int_equal(reports_waiting(o, NULL)->first, 14);
+    reports_adopted(o, 1, false);
+    assert_true(!reports_full(o));
     reports_free(o);
     blob_unref(data);
 }
@@ -275,6 +310,7 @@ main(void)
         cmocka_unit_test(queued_tasks_are_told_of_too),
         cmocka_unit_test(waiting_tasks_are_told_of_as_such),
         cmocka_unit_test(a_client_in_an_executor_begins_anew_behind_it),
+        cmocka_unit_test(nothing_is_started_while_too_much_is_kept),
         cmocka_unit_test(results_are_kept_within_bounds),
     };
 
