@@ -12,6 +12,7 @@
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
+#include "roster.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,31 @@ set_keep(struct client *c, const struct message_hello *m)
     uint64_t keep_ms = m->keep_ms < KEEP_MOST_MS ? m->keep_ms : KEEP_MOST_MS;
 
     /* One in an executor goes with its worker. */
-    c->keep_us = c->peer->carrier != NULL ? 0 : (int64_t)keep_ms * 1000;
+    c->keep_us = c->nested ? 0 : (int64_t)keep_ms * 1000;
+}
+
+static void
+come(struct scheduler *s, struct client *c, struct peer *p)
+{
+    c->peer = p;
+    if (!c->nested) {
+        s->nclients += !p->own;
+        return;
+    }
+    c->carrier = p->carrier->worker;
+    c->holder = worker_holder(p->carrier);
+    carried_join(s, c);
+}
+
+static void
+go(struct scheduler *s, struct client *c)
+{
+    if (c->nested)
+        carried_leave(s, c);
+    else
+        s->nclients -= !c->peer->own;
+    c->carrier = NULL;
+    c->peer = NULL;
 }
 
 struct client *
@@ -35,12 +60,11 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
 
     if (c == NULL)
         return NULL;
-    c->peer = p;
     c->name = blob_ref(p->name);
     c->away_until = CLOCK_NEVER;
     memcpy(c->session, m->session, sizeof(c->session));
+    c->nested = p->carrier != NULL;
     set_keep(c, m);
-    c->carrier = p->carrier != NULL ? p->carrier->worker : NULL;
     /* It may ask for less than there is for each, not for more. */
     c->window = m->window > 0 && m->window < WINDOW_RESULT ? m->window : WINDOW_RESULT;
     c->turn = s->turn;
@@ -49,10 +73,7 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     TAILQ_INIT(&c->jobs);
     LIST_INIT(&c->sources);
     TAILQ_INSERT_TAIL(&s->clients, c, link);
-    if (c->carrier != NULL)
-        carried_join(s, c);
-    else
-        s->nclients += !p->own;
+    come(s, c, p);
     return c;
 }
 
@@ -115,13 +136,11 @@ client_free(struct scheduler *s, struct client *c)
     contents_forget_client(s, c);
     programs_forget_client(s, c);
     TAILQ_REMOVE(&s->clients, c, link);
-    if (c->carrier != NULL) {
-        carried_leave(s, c);
-    } else if (c->peer == NULL) {
+    if (c->peer == NULL) {
         TAILQ_REMOVE(&s->away, c, of_away);
         s->naway--;
     } else {
-        s->nclients -= !c->peer->own;
+        go(s, c);
     }
     blob_unref(c->name);
     free(c);
@@ -170,9 +189,8 @@ client_part(struct scheduler *s, struct client *c, int64_t keep_us)
         return;
     }
     hold_unread(s, c);
-    c->peer = NULL;
+    go(s, c);
     leave_until(s, c, s->now + keep_us);
-    s->nclients--;
     if (++s->naway > AWAY_MOST)
         client_free(s, TAILQ_FIRST(&s->away));
     else
@@ -180,15 +198,29 @@ client_part(struct scheduler *s, struct client *c, int64_t keep_us)
 }
 
 struct client *
-client_away(const struct scheduler *s, const uint8_t *session)
+client_away(const struct scheduler *s, const uint8_t *session, bool nested)
 {
     struct client *c;
 
     TAILQ_FOREACH (c, &s->away, of_away) {
-        if (memcmp(c->session, session, sizeof(c->session)) == 0)
+        if (c->nested == nested && memcmp(c->session, session, sizeof(c->session)) == 0)
             return c;
     }
     return NULL;
+}
+
+void
+clients_carrier_back(struct scheduler *s, uint64_t holder)
+{
+    struct client *c, *next;
+
+    for (c = TAILQ_FIRST(&s->away); c != NULL; c = next) {
+        next = TAILQ_NEXT(c, of_away);
+        if (!c->nested || c->holder != holder || c->away_until >= s->now + NESTED_US)
+            continue;
+        TAILQ_REMOVE(&s->away, c, of_away);
+        leave_until(s, c, s->now + NESTED_US);
+    }
 }
 
 void
@@ -198,8 +230,7 @@ client_back(struct scheduler *s, struct client *c, struct peer *p, const struct 
 
     TAILQ_REMOVE(&s->away, c, of_away);
     s->naway--;
-    s->nclients++;
-    c->peer = p;
+    come(s, c, p);
     c->away_until = CLOCK_NEVER;
     blob_unref(c->name);
     c->name = blob_ref(p->name);

@@ -12,7 +12,11 @@ void client_free(struct scheduler *s, struct client *c); /* its tasks are cancel
  * does what was sent to it and not TAKEN: on its way it may have been lost. */
 /* Its peer is gone; it may be away for so long. 0: it is freed. */
 void client_part(struct scheduler *s, struct client *c, int64_t keep_us);
-struct client *client_away(const struct scheduler *s, const uint8_t *session); /* NULL: none */
+struct client *client_away(const struct scheduler *s, const uint8_t *session,
+                           bool nested); /* NULL: none */
+/* The worker with this session is back: those in its executors are going to be, when the tasks that
+ * run there let them read. */
+void clients_carrier_back(struct scheduler *s, uint64_t holder);
 void client_back(struct scheduler *s, struct client *c, struct peer *p,
                  const struct message_hello *m);
 void client_catch_up(struct scheduler *s, struct client *c); /* after its WELCOME */

@@ -298,7 +298,7 @@ content_source(const struct scheduler *s, const char *digest, const struct clien
         return NULL;
     TAILQ_FOREACH (source, &x->sources, of_content) {
         /* An executor cannot answer: the program whose task it runs has what that needs. */
-        if (source->key.client == before || source->key.client->carrier != NULL)
+        if (source->key.client == before || source->key.client->nested)
             continue;
         if (source->key.client->peer != NULL)
             return source->key.client;

@@ -317,7 +317,7 @@ void
 job_told_again(struct scheduler *s, struct job *j)
 {
     /* In an executor nobody asks how far its tasks are, so that waking it for that is in vain. */
-    if (j->announce || j->client->carrier != NULL)
+    if (j->announce || j->client->nested)
         return;
     j->announce = true;
     j->announce_at = s->now + ANNOUNCE_US;

@@ -226,7 +226,8 @@ replace(struct scheduler *s, uint32_t id, uint32_t number, const struct message_
     struct peer *old = peer_find(s, id, number);
 
     if (old != NULL)
-        peer_gone(s, old, PARTING_REPLACED, "its worker started anew");
+        peer_gone(s, old, number != 0 ? PARTING_FOR_GOOD : PARTING_REPLACED,
+                  "its worker started anew");
     if (number != 0 || !has_session(m->session))
         return;
     HASH_FIND(by_session, s->peers_by_session, m->session, sizeof(m->session), old);
@@ -240,7 +241,8 @@ replace(struct scheduler *s, uint32_t id, uint32_t number, const struct message_
 static struct client *
 client_of(struct scheduler *s, struct peer *p, const struct message_hello *m)
 {
-    struct client *c = p->carrier == NULL ? client_away(s, p->session) : NULL;
+    struct client *c =
+        has_session(p->session) ? client_away(s, p->session, p->carrier != NULL) : NULL;
 
     if (c == NULL)
         return client_new(s, p, m);
@@ -266,9 +268,11 @@ peer_hello(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t numb
     welcome(s, p);
     if (p->worker != NULL && m->instance == 0 && has_session(m->session))
         aside_release(s, worker_holder(p), true);
+    if (p->worker != NULL && m->instance == s->config.instance && has_session(m->session))
+        clients_carrier_back(s, worker_holder(p));
     if (carrier != NULL)
         carried_tell(s, p->client);
-    else if (p->client != NULL && p->client->telling)
+    if (p->client != NULL && p->client->telling)
         client_catch_up(s, p->client);
     return 0;
 fail:
@@ -289,6 +293,8 @@ keep_us(const struct scheduler *s, const struct peer *p, enum parting how)
     int64_t keep = p->client->keep_us;
     int64_t silent = s->now - s->stopped - p->heard;
 
+    if (p->carrier != NULL) /* as long as the leases of its worker */
+        return has_session(p->session) ? aside_keep_us(s, how) : 0;
     if (how == PARTING_FOR_GOOD)
         return 0;
     if (how == PARTING_SILENT || 2 * silent >= 3 * (int64_t)s->config.beat_ms * 1000)

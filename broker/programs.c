@@ -182,7 +182,7 @@ has_no_source(const struct executable *p)
     const struct job *j;
 
     TAILQ_FOREACH (j, &p->jobs, of_program) {
-        if (j->client->carrier == NULL)
+        if (!j->client->nested)
             return false;
     }
     return true;
@@ -204,7 +204,7 @@ program_join(struct scheduler *s, struct job *j)
     if ((j->program = get(s, key, base)) == NULL)
         return -1;
     j->program->refs++;
-    if (j->client->carrier == NULL && has_no_source(j->program))
+    if (!j->client->nested && has_no_source(j->program))
         may_start(s, j->program); /* nobody could give it to the workers until now */
     TAILQ_INSERT_TAIL(&j->program->jobs, j, of_program);
     return 0;
@@ -610,7 +610,7 @@ programs_forget_client(struct scheduler *s, struct client *c)
         if (!ask(s, part))
             give_up(s, part, "its client has gone");
     }
-    if (c->carrier == NULL) /* they come and go all the time, and bring nothing new */
+    if (!c->nested) /* they come and go all the time, and bring nothing new */
         forget_failings(s);
 }
 

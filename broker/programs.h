@@ -23,7 +23,8 @@ void program_failed_message(struct scheduler *s, struct worker *w,
  * such. */
 const struct failing *program_why(const struct job *j);
 
-/* Did only tasks of tasks bring it, in a broker so young that the client who has it may yet come? */
+/* Did only tasks of tasks bring it, in a broker so young that the client who has it may yet come?
+ */
 bool program_may_come(const struct scheduler *s, const struct job *j);
 
 void programs_client_back(struct scheduler *s, struct client *c); /* it was away: ask it again */

@@ -47,7 +47,7 @@ struct queue *
 queue_get(struct client *c, struct demand *d, int64_t priority)
 {
     /* What a task waits for goes before other work of the same priority: what began shall end. */
-    int64_t rank = priority * 2 + (c->carrier != NULL);
+    int64_t rank = priority * 2 + c->nested;
     struct queue *q, key;
 
     memset(&key, 0, sizeof(key));
@@ -176,7 +176,7 @@ link_job(struct queue *q, struct job *j)
 {
     struct job *other = TAILQ_LAST(&q->jobs, job_list);
 
-    if (q->client->carrier != NULL) {
+    if (q->client->nested) {
         link_nested_job(q, j);
         return;
     }

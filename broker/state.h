@@ -25,13 +25,14 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
-#define LOSSES_MAX 10     /* that many workers died with it: LOST */
-#define LOSSES_SUSPECT 3  /* after that many it goes alone */
-#define NOTICE_US 2000000 /* how long a task waits before its client is told why */
-#define GRID_US 100000    /* least time between two GRID messages */
-#define ANNOUNCE_US 1000  /* how long ACCEPTED may wait for results that say as much */
-#define BROKEN_US 1000000 /* for a client whose connection broke to come back */
-#define AWAY_MOST 4096    /* clients that are away at once */
+#define LOSSES_MAX 10      /* that many workers died with it: LOST */
+#define LOSSES_SUSPECT 3   /* after that many it goes alone */
+#define NOTICE_US 2000000  /* how long a task waits before its client is told why */
+#define GRID_US 100000     /* least time between two GRID messages */
+#define ANNOUNCE_US 1000   /* how long ACCEPTED may wait for results that say as much */
+#define BROKEN_US 1000000  /* for a client whose connection broke to come back */
+#define AWAY_MOST 4096     /* clients that are away at once */
+#define NESTED_US 60000000 /* for one in an executor whose worker is back */
 #define KEEP_MOST_MS (10 * 60 * 1000)
 #define BUCKETS 32 /* of powers of two */
 #define FUNCTIONS_KEPT 4096
@@ -215,7 +216,9 @@ struct client {
     int64_t away_until;        /* CLOCK_NEVER: it is not */
     bool telling;              /* it came back, and has not told everything anew yet */
     bool told;                 /* everything: of no job before that there will be more */
-    struct worker *carrier;    /* it is in an executor of this one; NULL */
+    bool nested;               /* it is in an executor ... */
+    struct worker *carrier;    /* ... of this worker; NULL: it is away */
+    uint64_t holder;           /* whose session is this (roster.h) */
     uint64_t window;           /* bytes of results that may be unacknowledged */
     uint64_t sent, taken;      /* bytes of results since the session began */
     uint64_t bytes;            /* of inputs that have not ended */

@@ -149,6 +149,42 @@ twenty_restarts_in_a_row_lose_nothing(void **state)
     assert_each_ran_once(p, 200);
 }
 
+static void
+tasks_of_tasks_outlive_their_broker(void **state)
+{
+    struct process *p;
+
+    (void)state;
+    worker_start(endpoint, "one", 2);
+    worker_start(endpoint, "two", 2);
+    p = client_with("fan", endpoint, "40", "700");
+    for (int i = 1; i <= 3; i++) {
+        await(started() > i * 8, SOON);
+        restart_broker();
+    }
+    assert_each_ran_once(p, 40);
+}
+
+/* The executor in which the parent waits says hello through it. */
+static void
+tasks_of_tasks_outlive_the_link_of_their_worker(void **state)
+{
+    char link[256];
+    struct process *p;
+
+    (void)state;
+    proxy = proxy_start(endpoint, link);
+    worker_start(link, "one", 2);
+    p = client_with("fan", endpoint, "30", "700");
+    await(started() > 1, SOON);
+    worker_start(endpoint, "two", 2);
+    for (int i = 1; i <= 3; i++) {
+        await(started() > i * 6, SOON);
+        proxy_cut(proxy);
+    }
+    assert_each_ran_once(p, 30);
+}
+
 /* Killed while nothing is on its way to a worker: what has not begun runs, and nothing is lost. */
 static void
 what_may_run_once_outlives_its_broker(void **state)
@@ -326,12 +362,14 @@ a_client_that_was_stopped_finds_its_results(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(running_tasks_outlive_their_broker),
         TEST(short_tasks_outlive_their_broker),
         TEST(twenty_restarts_in_a_row_lose_nothing),
+        TEST(tasks_of_tasks_outlive_their_broker),
+        TEST(tasks_of_tasks_outlive_the_link_of_their_worker),
         TEST(what_may_run_once_outlives_its_broker),
         TEST(what_may_run_once_is_lost_with_worker_and_broker),
         TEST(a_broker_that_was_stopped_runs_nothing_twice),
@@ -343,5 +381,7 @@ main(void)
         TEST(a_client_that_was_stopped_finds_its_results),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

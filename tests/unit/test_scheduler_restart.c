@@ -541,6 +541,86 @@ the_lease_of_another_worker_is_not_to_be_had(void **state)
                      -1);
 }
 
+/* ---- clients in executors ---------------------------------------------------------------------
+ */
+
+/* A task of worker 2 has spawned one that runs at worker 3; and now its link breaks. */
+static void
+break_link_of_parent(struct grid *g)
+{
+    struct spec spec = grid_spec();
+
+    lasting_worker(g, 2, 1, 1, 0);
+    grid_client_kept(g, 1, 8, 60000);
+    grid_job(g, 1, 1, &spec);
+    grid_inputs(g, 1, 1, 0, 1);
+    grid_forget(g);
+    grid_client_kept(g, CARRIED(2, 7), 9, 0);
+    lasting_worker(g, 3, 2, 1, 0);
+    grid_job(g, CARRIED(2, 7), 1, &spec);
+    grid_inputs(g, CARRIED(2, 7), 1, 0, 1);
+    assert_non_null(strstr(grid_tape(g), "3: slice 101"));
+    scheduler_gone(g->scheduler, 2, g->now);
+    grid_forget(g);
+}
+
+static void
+what_a_task_spawned_goes_on_when_its_link_breaks(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    break_link_of_parent(g);
+    grid_pass(g, 200000);
+    lasting_worker(g, 4, 1, 1, LASTING_INSTANCE);
+    grid_told(g, 4);
+    for (int i = 0; i < 30; i++) { /* its executor runs another task, and does not read */
+        grid_pass(g, SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 3);
+        grid_beat(g, 4);
+    }
+    assert_null(strstr(grid_tape(g), "cancel"));
+    lasting_results(g, 3, 101, 0, 1, 1);
+    lasting_expect(g, "");
+    grid_client_kept(g, CARRIED(4, 8), 9, 0);
+    grid_job(g, CARRIED(4, 8), 1, &spec);
+    grid_inputs_again(g, CARRIED(4, 8), 1, 0, 1, false);
+    grid_told(g, CARRIED(4, 8));
+    assert_non_null(strstr(grid_tape(g), "4.8: results 0 job=1 0+1 attempt=1"));
+}
+
+static void
+but_not_without_its_worker(void **state)
+{
+    struct grid *g = *state;
+
+    break_link_of_parent(g);
+    grid_pass(g, 300000);
+    lasting_expect(g, "1: grid workers=1 slots=1\n");
+    grid_pass(g, 200000);
+    assert_non_null(strstr(grid_tape(g), "3: cancel"));
+}
+
+static void
+nor_when_it_does_not_come_with_it(void **state)
+{
+    struct grid *g = *state;
+
+    break_link_of_parent(g);
+    lasting_worker(g, 4, 1, 1, LASTING_INSTANCE);
+    grid_told(g, 4);
+    for (int i = 0; i < 61; i++) {
+        if (i < 60)
+            assert_null(strstr(grid_tape(g), "cancel"));
+        grid_pass(g, SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 3);
+        grid_beat(g, 4);
+    }
+    assert_non_null(strstr(grid_tape(g), "3: cancel"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, lasting_setup, grid_teardown)
 
 /* ---- many at once -----------------------------------------------------------------------------
@@ -611,6 +691,9 @@ main(void)
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
+        TEST(what_a_task_spawned_goes_on_when_its_link_breaks),
+        TEST(but_not_without_its_worker),
+        TEST(nor_when_it_does_not_come_with_it),
         TEST(a_thousand_workers_come_back_and_nothing_runs_twice),
     };
 

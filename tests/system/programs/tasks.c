@@ -3,6 +3,7 @@
  *     map COUNT MS         squares of 0 .. COUNT-1, each after MS milliseconds; says "right COUNT"
  *     counted COUNT MS     the same; each run appends its task's index, 8 bytes, to DIRECTORY/runs
  *     once COUNT MS        counted, and none may run twice; says "done N lost N"
+ *     fan COUNT MS         one task that has `counted` run so many tasks; says "right COUNT"
  *     call FUNCTION X      one task; says its result, or its error on standard error
  *     each FUNCTION COUNT  a map; says each result, or its error, on a line
  *     slots N              waits until the grid has N slots; says so
@@ -68,6 +69,28 @@ counted(task_t *task)
     return square(task);
 }
 TASK(counted)
+
+/* Its input is how many tasks, and how long each takes. */
+static int
+fan(task_t *task)
+{
+    uint64_t outputs[4096] = {0}, sum = 0;
+    struct order order, inputs[4096];
+    results_t *results;
+
+    if (task_read(task, &order, sizeof(order)) != 0 || order.x > 4096)
+        return -1;
+    for (uint64_t i = 0; i < order.x; i++)
+        inputs[i] = (struct order){.x = i, .ms = order.ms};
+    results = futures_map(task_futures(task), "counted", inputs, order.x, sizeof(*inputs), NULL);
+    if (results == NULL || results_collect(&results, outputs, sizeof(*outputs)) != 0)
+        return task_fail(task, "%s", futures_error());
+    for (uint64_t i = 0; i < order.x; i++)
+        sum += outputs[i] == i * i;
+    results_destroy(&results);
+    return task_return(task, &sum, sizeof(sum));
+}
+TASK(fan)
 
 static void
 crash(void)
@@ -193,6 +216,20 @@ once(futures_t *futures, size_t count, uint32_t ms)
 }
 
 static int
+fan_out(futures_t *futures, uint64_t count, uint32_t ms)
+{
+    struct order order = {.x = count, .ms = ms};
+    uint64_t *right = NULL;
+    size_t size;
+
+    if (futures_call(futures, "fan", &order, sizeof(order), (void **)&right, &size, NULL) != 0)
+        return complain();
+    printf("right %llu\n", (unsigned long long)*right);
+    free(right);
+    return 0;
+}
+
+static int
 call(futures_t *futures, const char *function, uint64_t x)
 {
     struct order order = {.x = x};
@@ -264,6 +301,8 @@ main(int argc, char **argv)
                  (uint32_t)strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "once") == 0 && argc == 5)
         rc = once(futures, strtoul(argv[3], NULL, 10), (uint32_t)strtoul(argv[4], NULL, 10));
+    else if (strcmp(argv[2], "fan") == 0 && argc == 5)
+        rc = fan_out(futures, strtoul(argv[3], NULL, 10), (uint32_t)strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "call") == 0 && argc == 5)
         rc = call(futures, argv[3], strtoul(argv[4], NULL, 10));
     else if (strcmp(argv[2], "each") == 0 && argc == 5)
