@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNCLAIMED = 1 << 20 }; /* bytes of partial results that are kept for who may ask for them */
+enum {
+    WAITING = 64 << 20,  /* bytes of partial results that are kept until somebody dispatches */
+    UNCLAIMED = 1 << 20, /* likewise, for who may ask for them */
+};
 
 /* ---- partial results --------------------------------------------------------------------------
  */
@@ -25,9 +28,22 @@ core_partial(struct core *core)
 {
     struct partial *p = TAILQ_FIRST(&core->partials);
 
-    if (p != NULL)
-        TAILQ_REMOVE(&core->partials, p, link);
+    if (p == NULL)
+        return NULL;
+    TAILQ_REMOVE(&core->partials, p, link);
+    core->partials_bytes -= p->size + TASK_COST;
     return p;
+}
+
+/* Nobody may dispatch for long: the oldest go. */
+static void
+add_partial(struct core *core, struct partial *p)
+{
+    TAILQ_INSERT_TAIL(&core->partials, p, link);
+    core->partials_bytes += p->size + TASK_COST;
+    core->news = true;
+    while (core->partials_bytes > WAITING && TAILQ_FIRST(&core->partials) != p)
+        partial_free(core_partial(core));
 }
 
 static void
@@ -50,8 +66,7 @@ core_claim(struct core *core, uint64_t job, uint64_t index, bool whole_job)
         if (p->job != job || (!whole_job && p->index != index))
             continue;
         take_unclaimed(core, p);
-        TAILQ_INSERT_TAIL(&core->partials, p, link);
-        core->news = true;
+        add_partial(core, p);
     }
 }
 
@@ -100,8 +115,7 @@ input_partial(struct core *core, const struct message_partial *m)
                           .at = m->columns.at,
                           .size = m->columns.length};
     if (partial_wanted(j, m->index)) {
-        TAILQ_INSERT_TAIL(&core->partials, p, link);
-        core->news = true;
+        add_partial(core, p);
         return 0;
     }
     TAILQ_INSERT_TAIL(&core->unclaimed, p, link);

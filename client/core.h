@@ -93,7 +93,7 @@ struct core {
 
     struct watcher_list woken; /* their tasks have ended */
     struct partial_list partials, unclaimed;
-    size_t unclaimed_bytes;
+    size_t partials_bytes, unclaimed_bytes;
     struct failure_list failures;
     unsigned failures_wanted; /* to be noted; 0: none */
     unsigned nfailures, unkept;

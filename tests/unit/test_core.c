@@ -836,6 +836,33 @@ partial_results_that_nobody_wanted_go_with_their_tasks(void **state_p)
     output(t);
 }
 
+/* Somebody wants them, but does not dispatch. */
+static void
+partial_results_that_nobody_reads_are_bounded(void **state_p)
+{
+    struct session *t = *state_p;
+    struct job *j = map(t, 1, 8);
+    struct blob *data = blob_new(1 << 20);
+    struct message m = {
+        .type = MESSAGE_PARTIAL,
+        .partial = {.job = 1,
+                    .columns = {.count = 1, .size = 1 << 20, .data = data, .length = 1 << 20}}};
+    struct partial *p;
+    int n = 0;
+
+    output(t);
+    j->partials = true;
+    for (int i = 0; i < 70; i++)
+        input(t, &m);
+    while ((p = core_partial(t->core)) != NULL) {
+        partial_free(p);
+        n++;
+    }
+    assert_int_equal(n, 63);
+    assert_int_equal(t->core->partials_bytes, 0);
+    blob_unref(data);
+}
+
 static void
 partial_results_that_nobody_wants_are_bounded(void **state_p)
 {
@@ -1015,6 +1042,7 @@ main(void)
         TEST(a_running_task_is_noted),
         TEST(partial_results_wait_for_who_wants_them),
         TEST(partial_results_that_nobody_wanted_go_with_their_tasks),
+        TEST(partial_results_that_nobody_reads_are_bounded),
         TEST(partial_results_that_nobody_wants_are_bounded),
         TEST(a_detached_job_that_cannot_be_is_news_for_who_waits),
         TEST(any_history_keeps_the_invariants),
