@@ -289,12 +289,13 @@ set_aside(struct scheduler *s, struct range *r, int64_t until, bool running)
 /* Put the tasks at the end of the ready ones; or aside, if `until` is not 0. */
 static int
 append_range(struct scheduler *s, struct job *j, struct chunk *c, uint32_t offset, size_t at,
-             uint32_t count, int64_t until, bool running)
+             uint32_t count, int64_t until, const struct message_inputs *in)
 {
+    uint32_t charged = in->charged < j->spec->retries ? in->charged : j->spec->retries;
     struct range *last = TAILQ_LAST(&j->ranges, range_list), *r;
 
     if (until == 0 && last != NULL && last->chunk == c && last->offset + last->count == offset &&
-        last->attempt == 1 && !last->alone) {
+        last->attempt == 1 && charged == 0 && !last->alone) {
         last->count += count;
         j->ready += count;
         return 0;
@@ -304,8 +305,10 @@ append_range(struct scheduler *s, struct job *j, struct chunk *c, uint32_t offse
     r->offset = offset;
     r->at = at;
     r->count = count;
+    r->attempt = 1 + charged;
+    r->alone = charged > 0;
     if (until > 0) {
-        set_aside(s, r, until, running);
+        set_aside(s, r, until, in->running);
         return 0;
     }
     TAILQ_INSERT_TAIL(&j->ranges, r, link);
@@ -351,7 +354,7 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
     if (!merged) {
         if ((c = add_chunk(s, j, in)) == NULL)
             return -1;
-        if (append_range(s, j, c, 0, 0, c->count, until, in->running) != 0) {
+        if (append_range(s, j, c, 0, 0, c->count, until, in) != 0) {
             chunk_unref(c);
             return -1;
         }
@@ -359,7 +362,7 @@ job_accept(struct scheduler *s, struct job *j, const struct message_inputs *in)
         close_open(j);
         j->open = c->count < c->room ? c : NULL;
     } else if (append_range(s, j, c, c->count - in->columns.count, c->length - in->columns.length,
-                            in->columns.count, until, in->running) != 0) {
+                            in->columns.count, until, in) != 0) {
         c->count -= in->columns.count;
         c->left -= in->columns.count;
         c->length -= in->columns.length;

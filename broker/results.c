@@ -206,6 +206,19 @@ judge(const struct arrival *a, uint32_t item)
     return SETTLED;
 }
 
+/* The next broker shall know. */
+static void
+tell_charged(struct scheduler *s, const struct job *j, uint64_t index, const struct range *as)
+{
+    struct outgoing *o = peer_say(s, j->client->peer, MESSAGE_CHARGED);
+
+    if (o == NULL)
+        return;
+    o->m.charged =
+        (struct message_charged){.job = j->id, .index = index, .charged = range_charged(as)};
+    outbox_put(&s->outbox, o);
+}
+
 static bool
 put_aside(struct scheduler *s, const struct range *as, int64_t until)
 {
@@ -239,6 +252,8 @@ again(struct scheduler *s, const struct arrival *a, uint32_t item)
     }
     if (!lease_release(s, l, offset, offset + 1))
         return false;
+    if (s->config.lasting)
+        tell_charged(s, a->chunk->job, a->chunk->first + offset, &as);
     if (until > 0 ? put_aside(s, &as, until) : job_requeue(s, a->chunk, &as)) {
         s->retries++;
         return true;

@@ -224,15 +224,38 @@ note_for(struct core *core, uint64_t job, uint64_t index)
     return chunk_note(c, (uint32_t)offset, true);
 }
 
-/* Another broker shall hear of it, should this one die. */
-static void
-mark_running(const struct core *core, uint64_t job, uint64_t index)
+/* Of a task that has not ended; NULL. Another broker shall hear of it, should this one die. */
+static uint8_t *
+state_of(const struct core *core, uint64_t job, uint64_t index)
 {
     const struct job *j = core_find(core, job);
     struct chunk *c = j == NULL ? NULL : job_chunk(j, index);
 
-    if (c != NULL && c->first <= index && !(c->state[index - c->first] & STATE_OUTCOME))
-        c->state[index - c->first] |= STATE_RUNNING;
+    if (c == NULL || c->first > index || c->state[index - c->first] & STATE_OUTCOME)
+        return NULL;
+    return &c->state[index - c->first];
+}
+
+static void
+mark_running(const struct core *core, uint64_t job, uint64_t index)
+{
+    uint8_t *state = state_of(core, job, index);
+
+    if (state != NULL)
+        *state |= STATE_RUNNING;
+}
+
+static void
+input_charged(struct core *core, const struct message_charged *m)
+{
+    const uint32_t most = STATE_CHARGED / STATE_CHARGED_ONE;
+    uint8_t *state = state_of(core, m->job, m->index);
+    uint32_t charged = m->charged < most ? m->charged : most;
+
+    if (state == NULL)
+        return;
+    *state &= (uint8_t) ~(STATE_CHARGED | STATE_RUNNING); /* that attempt is over */
+    *state |= (uint8_t)(charged * STATE_CHARGED_ONE);
 }
 
 /* They may run once only: the next broker has to hear that they may have begun. -1: ENOMEM. */
@@ -419,6 +442,9 @@ core_input(struct core *core, const struct message *m, int64_t now)
         return 0;
     case MESSAGE_BEGINS:
         return input_begins(core, &m->range);
+    case MESSAGE_CHARGED:
+        input_charged(core, &m->charged);
+        return 0;
     case MESSAGE_RUNNING:
         input_running(core, &m->running);
         return 0;

@@ -464,13 +464,13 @@ alike(const struct chunk *c)
 {
     uint64_t before = c->job->before;
     uint32_t end = c->count, i = c->sent;
-    uint8_t running = c->state[i] & STATE_RUNNING;
+    const uint8_t past = STATE_RUNNING | STATE_CHARGED;
+    uint8_t state = c->state[i] & past;
     bool again = c->first + i < before;
 
     if (again && before < c->first + end)
         end = (uint32_t)(before - c->first);
-    while (i < end && !(c->state[i] & STATE_OUTCOME) &&
-           (!again || (c->state[i] & STATE_RUNNING) == running))
+    while (i < end && !(c->state[i] & STATE_OUTCOME) && (!again || (c->state[i] & past) == state))
         i++;
     return i - c->sent;
 }
@@ -487,6 +487,9 @@ send_inputs(struct core *core, struct chunk *c, uint32_t n, size_t bytes, struct
                    .first = c->first + c->sent,
                    .again = again,
                    .running = again && (c->state[c->sent] & STATE_RUNNING) != 0,
+                   .charged =
+                       again ? (c->state[c->sent] & STATE_CHARGED) / (uint32_t)STATE_CHARGED_ONE
+                             : 0,
                    .columns = {.count = n,
                                .size = c->sizes == NULL ? c->size : 0,
                                .sizes = c->sizes == NULL ? NULL : c->sizes + c->sent,

@@ -53,8 +53,15 @@ struct note { /* what is known about a task under way; of singles only */
     UT_hash_handle hh;
 };
 
-/* 1 + outcome, 0: not ended. The broker is done with it. It was said to run. */
-enum { STATE_OUTCOME = 0x0f, STATE_RUNNING = 0x40, STATE_SETTLED = 0x80 };
+/* 1 + outcome, 0: not ended. How many attempts count against it, the last number for more. It was
+ * said to run. The broker is done with it. */
+enum {
+    STATE_OUTCOME = 0x0f,
+    STATE_CHARGED = 0x30,
+    STATE_CHARGED_ONE = 0x10,
+    STATE_RUNNING = 0x40,
+    STATE_SETTLED = 0x80
+};
 
 struct chunk {
     struct job *job;

@@ -44,6 +44,7 @@ struct encoder {
         Ladle__V1__Told told;
         Ladle__V1__Begins begins;
         Ladle__V1__Noted noted;
+        Ladle__V1__Charged charged;
         Ladle__V1__Ack ack;
         Ladle__V1__Held held;
         Ladle__V1__Adopted adopted;

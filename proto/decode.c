@@ -294,6 +294,7 @@ decode_inputs(struct decoder *d, const Ladle__V1__Inputs *in, struct message_inp
     m->job = identifier(d, in->job);
     m->first = in->first;
     m->again = in->again;
+    m->charged = in->charged;
     m->running = in->running;
     columns(d, in->columns, 1, LIMIT_ITEMS, &m->columns);
     range(d, m->first, m->columns.count);
@@ -647,6 +648,13 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
     case MESSAGE_NOTED:
         decode_range(d, top->noted->job, top->noted->first, top->noted->count, &m->range);
         break;
+    case MESSAGE_CHARGED:
+        if (top->charged->charged == 0)
+            fault(d, "nothing charged");
+        m->charged.job = identifier(d, top->charged->job);
+        m->charged.index = top->charged->index;
+        m->charged.charged = top->charged->charged;
+        break;
     case MESSAGE_ACCEPTED:
         decode_range(d, top->accepted->job, top->accepted->first, top->accepted->count, &m->range);
         break;
@@ -763,7 +771,7 @@ type_of(const Ladle__V1__Message *top)
         BODY(ACK),          BODY(HELD),           BODY(ADOPTED),       BODY(REPLAY),
         BODY(DRAIN),        BODY(DRAIN_ANSWER),   BODY(ATTACH),        BODY(ATTACHED),
         BODY(FETCH),        BODY(FETCHED),        BODY(KEPT_WANTED),   BODY(KEPT),
-        BODY(KEPT_TASK),    BODY(BEGINS),         BODY(NOTED),
+        BODY(KEPT_TASK),    BODY(BEGINS),         BODY(NOTED),         BODY(CHARGED),
     };
 #undef BODY
     unsigned i = (unsigned)top->body_case;

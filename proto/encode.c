@@ -217,6 +217,7 @@ encode_inputs(struct encoder *e, const struct message_inputs *m)
     out->columns = columns(e, &m->columns);
     out->again = m->again;
     out->running = m->running;
+    out->charged = m->charged;
 }
 
 static void
@@ -256,6 +257,16 @@ encode_noted(struct encoder *e, const struct message_range *m)
     out->job = m->job;
     out->first = m->first;
     out->count = m->count;
+}
+
+static void
+encode_charged(struct encoder *e, const struct message_charged *m)
+{
+    Ladle__V1__Charged *out = OPEN(e, charged, charged, CHARGED);
+
+    out->job = m->job;
+    out->index = m->index;
+    out->charged = m->charged;
 }
 
 static void
@@ -724,6 +735,9 @@ encode_body(struct encoder *e, const struct message *m)
         break;
     case MESSAGE_NOTED:
         encode_noted(e, &m->range);
+        break;
+    case MESSAGE_CHARGED:
+        encode_charged(e, &m->charged);
         break;
     case MESSAGE_ACCEPTED:
         encode_accepted(e, &m->range);

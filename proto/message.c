@@ -140,6 +140,7 @@ message_name(enum message_type type)
         [MESSAGE_CANCEL] = "cancel",
         [MESSAGE_BEGINS] = "begins",
         [MESSAGE_NOTED] = "noted",
+        [MESSAGE_CHARGED] = "charged",
         [MESSAGE_TAKEN] = "taken",
         [MESSAGE_ACCEPTED] = "accepted",
         [MESSAGE_ENDED] = "ended",

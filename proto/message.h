@@ -116,9 +116,10 @@ enum message_type {
     MESSAGE_ACCEPTED, /* the tasks below `first` of a job have been */
     MESSAGE_ENDED, /* tasks [first, first + count) ended with one outcome, without a result of their
                       own */
-    MESSAGE_BEGINS, /* tasks that may run once are about to be handed over: they go when noted */
-    MESSAGE_NOTICE, /* a sentence about a job that waits; job 0: about the grid */
-    MESSAGE_GRID,   /* how many workers and slots there are */
+    MESSAGE_BEGINS,  /* tasks that may run once are about to be handed over: they go when noted */
+    MESSAGE_CHARGED, /* another attempt counts against a task, which runs again */
+    MESSAGE_NOTICE,  /* a sentence about a job that waits; job 0: about the grid */
+    MESSAGE_GRID,    /* how many workers and slots there are */
 
     /* worker <-> broker, worker <-> executor */
     MESSAGE_SLICE,    /* run tasks [first, first + count) */
@@ -216,8 +217,15 @@ struct message_inputs {
     uint64_t job;
     uint64_t first;
     struct columns columns;
-    bool again;   /* told to a broker before */
-    bool running; /* and known to run */
+    bool again;       /* told to a broker before */
+    bool running;     /* and known to run */
+    uint32_t charged; /* and so many attempts count against each */
+};
+
+struct message_charged {
+    uint64_t job;
+    uint64_t index;
+    uint32_t charged; /* attempts, at least one */
 };
 
 struct message_job_end {
@@ -515,6 +523,7 @@ struct message {
         const char *text; /* REFUSED, BYE, DRAINING */
         struct message_job job;
         struct message_inputs inputs;
+        struct message_charged charged;
         struct message_job_end job_end;
         struct message_range range;
         struct message_taken taken;

@@ -291,7 +291,8 @@ check_record(const struct history *h, const struct record *r)
 {
     struct sim *s = h->sim;
     unsigned serial = (unsigned)(uint32_t)r->input;
-    /* What crashed and was not told, since its worker was lost first, counts for nobody. */
+    /* What crashed and was not told, since its worker was lost first, counts for nobody. What the
+     * client had not heard when its connection was lost may be counted anew. */
     unsigned crashes = (r->spec->retries + 1) * r->lives + h->workers_lost;
 
     if (r->outcome == NO_OUTCOME && !r->unknown)

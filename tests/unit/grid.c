@@ -251,6 +251,15 @@ grid_inputs_again(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, u
 }
 
 void
+grid_inputs_charged(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count,
+                    uint32_t charged)
+{
+    inputs(g, peer,
+           (struct message_inputs){.job = job, .first = first, .again = true, .charged = charged},
+           count);
+}
+
+void
 grid_end(struct grid *g, uint32_t peer, uint64_t job, uint64_t total)
 {
     assert_int_equal(grid_say(g, peer,

@@ -53,6 +53,9 @@ void grid_taken(struct grid *g, uint32_t peer, uint64_t bytes);
 /* Tasks that were told before, on another connection. */
 void grid_inputs_again(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint32_t count,
                        bool running);
+/* The same, of tasks against each of which so many attempts count. */
+void grid_inputs_charged(struct grid *g, uint32_t peer, uint64_t job, uint64_t first,
+                         uint32_t count, uint32_t charged);
 void grid_told(struct grid *g, uint32_t peer);
 void grid_cancel(struct grid *g, uint32_t peer, uint64_t job, uint64_t first, uint64_t count);
 /* `outcomes` is a digit per task, or NULL: all are DONE. */

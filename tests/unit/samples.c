@@ -53,7 +53,7 @@ static const struct spec spec = {
 static const uint64_t serials[] = {1, 1, 3, 1ull << 40};
 static const uint32_t runs[] = {0, 2, 5, 1};
 
-enum { COUNT = 52 };
+enum { COUNT = 80 };
 static struct message all[COUNT];
 static struct blob *data;
 static unsigned made;
@@ -136,12 +136,13 @@ add_jobs(void)
 
     memcpy(&mine, &spec, sizeof(mine));
     add(MESSAGE_JOB)->job = (struct message_job){.job = 7, .spec = &mine};
-    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal(), true, true};
-    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven(), false, false};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){7, 1000, equal(), true, true, 2};
+    add(MESSAGE_INPUTS)->inputs = (struct message_inputs){8, 1ull << 40, uneven(), false, false, 2};
     add(MESSAGE_JOB_END)->job_end = (struct message_job_end){7, 1005};
     add(MESSAGE_CANCEL)->range = (struct message_range){7, 1, UINT64_MAX - 1};
     add(MESSAGE_BEGINS)->range = (struct message_range){7, 1, 2};
     add(MESSAGE_NOTED)->range = (struct message_range){7, 3, 4};
+    add(MESSAGE_CHARGED)->charged = (struct message_charged){7, 3, 4};
     add(MESSAGE_SHARE)->share = (struct message_share){DIGEST, 1ull << 29};
     add(MESSAGE_UNSHARE)->share = (struct message_share){DIGEST, 1234};
     add(MESSAGE_TAKEN)->taken = (struct message_taken){1ull << 33};
@@ -488,6 +489,12 @@ rest_differs(const struct message *a, const struct message *b)
         NUMBER(inputs.first);
         NUMBER(inputs.again);
         NUMBER(inputs.running);
+        NUMBER(inputs.charged);
+        break;
+    case MESSAGE_CHARGED:
+        NUMBER(charged.job);
+        NUMBER(charged.index);
+        NUMBER(charged.charged);
         break;
     case MESSAGE_JOB_END:
         NUMBER(job_end.job);

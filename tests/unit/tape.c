@@ -42,6 +42,10 @@ describe_work(const struct message *m, char *at, size_t size)
         if (m->slice.charged > 0 && length < (int)size)
             snprintf(at + length, size - (size_t)length, " charged=%u", m->slice.charged);
         break;
+    case MESSAGE_CHARGED:
+        snprintf(at, size, " job=%" PRIu64 " %" PRIu64 " charged=%u", m->charged.job,
+                 m->charged.index, m->charged.charged);
+        break;
     case MESSAGE_REVOKE:
         snprintf(at, size, " %" PRIu64 " count=%u", m->revoke.lease, m->revoke.count);
         break;

@@ -63,6 +63,9 @@ tell(struct session *t, const struct message *m)
         snprintf(line, sizeof(line), "inputs %" PRIu64 " [%" PRIu64 "+%u] %zu bytes%s%s",
                  m->inputs.job, m->inputs.first, m->inputs.columns.count, m->inputs.columns.length,
                  m->inputs.again ? " again" : "", m->inputs.running ? " running" : "");
+        if (m->inputs.charged > 0)
+            snprintf(line + strlen(line), sizeof(line) - strlen(line), " charged %u",
+                     m->inputs.charged);
         break;
     case MESSAGE_JOB_END:
         snprintf(line, sizeof(line), "end %" PRIu64 " of %" PRIu64, m->job_end.job,
@@ -615,6 +618,34 @@ what_ran_and_what_is_new_is_sent_apart(void **state_p)
                      "told\njob 2 g\ninputs 2 [0+1] 1 bytes\nend 1 of 5\n");
 }
 
+/* An attempt that counts against a task counts with the next broker, too. */
+static void
+what_was_charged_is_told_so(void **state_p)
+{
+    struct session *t = *state_p;
+    struct message m = {.type = MESSAGE_CHARGED, .charged = {.job = 1, .index = 1, .charged = 1}};
+
+    map(t, 5, 8);
+    output(t);
+    input(t, &m);
+    m.charged.index = 2;
+    input(t, &m);
+    m.charged.charged = 2;
+    input(t, &m);
+    m.charged.index = 3;
+    m.charged.charged = 77;
+    input(t, &m);
+    m.charged.index = 99;
+    input(t, &m);
+    core_gone(t->core);
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+1] 8 bytes again\n"
+                     "inputs 1 [1+1] 8 bytes again charged 1\n"
+                     "inputs 1 [2+1] 8 bytes again charged 2\n"
+                     "inputs 1 [3+1] 8 bytes again charged 3\n"
+                     "inputs 1 [4+1] 8 bytes again\ntold\nend 1 of 5\n");
+}
+
 /* The broker asks before it hands them over. */
 static void
 what_may_have_begun_is_told_so(void **state_p)
@@ -1030,6 +1061,7 @@ main(void)
         TEST(results_for_a_forgotten_job_are_dropped),
         TEST(what_has_not_ended_is_sent_again),
         TEST(what_ran_and_what_is_new_is_sent_apart),
+        TEST(what_was_charged_is_told_so),
         TEST(what_may_have_begun_is_told_so),
         TEST(what_was_there_before_is_sent_first),
         TEST(results_that_are_few_are_acknowledged_in_time),

@@ -42,7 +42,8 @@ a_crash_that_was_charged_is_not_charged_again(void **state)
     pass(g, 12, "123");
     lasting_expect(g, "");
     lasting_ends(g, 3, 56, 0, 2, OUTCOME_CRASHED); /* of three: the next goes out */
-    lasting_expect(g, "2: slice 100 job=N 0+1 attempt=3 charged=2\n");
+    lasting_expect(g, "1: charged job=1 0 charged=2\n"
+                      "2: slice 100 job=N 0+1 attempt=3 charged=2\n");
     lasting_results(g, 2, 100, 0, 1, 3);
     lasting_expect(g, "1: results 0 job=1 0+1 attempt=3\n");
 }
@@ -57,7 +58,7 @@ the_attempt_after_a_crash_is_waited_for(void **state)
     grid_told(g, 2);
     lasting_ends(g, 2, 55, 0, 1, OUTCOME_CRASHED);
     pass(g, 3, "123");
-    lasting_expect(g, "2: job N square\n2: adopted 55 wanted\n");
+    lasting_expect(g, "2: job N square\n2: adopted 55 wanted\n1: charged job=1 0 charged=1\n");
     lasting_held_charged(g, 3, 56, 2, 1, 1, 0, 1);
     grid_told(g, 3);
     pass(g, 12, "123");
@@ -77,7 +78,7 @@ if_nobody_has_it_it_runs_again(void **state)
     grid_told(g, 3);
     lasting_ends(g, 2, 55, 0, 1, OUTCOME_CRASHED);
     pass(g, 9, "123");
-    lasting_expect(g, "2: job N square\n2: adopted 55 wanted\n");
+    lasting_expect(g, "2: job N square\n2: adopted 55 wanted\n1: charged job=1 0 charged=1\n");
     pass(g, 2, "123");
     lasting_expect(g, "3: job N square\n3: slice 100 job=N 0+1 attempt=2 charged=1\n");
 }
@@ -106,9 +107,11 @@ the_same_broker_knows_what_it_charged(void **state)
     pass(g, 5, "12");
     grid_forget(g);
     lasting_ends(g, 2, 100, 0, 1, OUTCOME_CRASHED);
-    lasting_expect(g, "2: slice 101 job=N 0+1 attempt=2 charged=1\n");
+    lasting_expect(g, "1: charged job=1 0 charged=1\n"
+                      "2: slice 101 job=N 0+1 attempt=2 charged=1\n");
     lasting_ends(g, 2, 101, 0, 2, OUTCOME_CRASHED);
-    lasting_expect(g, "2: slice 102 job=N 0+1 attempt=3 charged=2\n");
+    lasting_expect(g, "1: charged job=1 0 charged=2\n"
+                      "2: slice 102 job=N 0+1 attempt=3 charged=2\n");
     /* It did not hear that the broker had its results, and the last slice did not get there. */
     scheduler_gone(g->scheduler, 2, g->now);
     lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
@@ -122,6 +125,28 @@ the_same_broker_knows_what_it_charged(void **state)
     lasting_expect(g, "");
     lasting_results(g, 3, 103, 0, 1, 3);
     lasting_expect(g, "1: results 0 job=1 0+1 attempt=3\n");
+}
+
+/* It crashed, and waited for its next attempt when the broker ended. */
+static void
+what_the_client_was_told_is_remembered(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    grid_client_kept(g, 1, 9, 60000);
+    grid_job(g, 1, 1, &spec);
+    grid_inputs_charged(g, 1, 1, 0, 1, 1);
+    grid_inputs_charged(g, 1, 1, 1, 1, 77); /* more than there are: then all but the last */
+    lasting_worker(g, 2, 1, 2, 0);
+    pass(g, 5, "12");
+    grid_forget(g);
+    lasting_ends(g, 2, 101, 0, 2, OUTCOME_CRASHED);
+    lasting_expect(g, "1: charged job=1 0 charged=2\n2: slice 102 job=N 0+1 attempt=3 charged=2\n");
+    lasting_ends(g, 2, 100, 1, 3, OUTCOME_CRASHED);
+    lasting_expect(g, "1: results 0 job=1 1+1 attempt=3 outcomes=2\n");
+    lasting_ends(g, 2, 102, 0, 3, OUTCOME_CRASHED);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=3 outcomes=2\n");
 }
 
 /* A worker that was stopped for long, say. */
@@ -177,6 +202,7 @@ main(void)
         TEST(if_nobody_has_it_it_runs_again),
         TEST(what_was_charged_is_remembered),
         TEST(the_same_broker_knows_what_it_charged),
+        TEST(what_the_client_was_told_is_remembered),
         TEST(a_result_of_an_attempt_before_the_charged_one_counts),
         TEST(more_charged_than_can_be_is_not_believed),
         TEST(what_the_client_does_not_tell_anew_is_stopped),
