@@ -27,11 +27,7 @@ ack(struct scheduler *s, uint64_t worker, uint64_t serial)
 {
     struct worker *w;
 
-    if (serial == 0)
-        return;
-    HASH_FIND_BYHASHVALUE(hh, s->workers_by_number, &worker, sizeof(worker), hash_number(worker),
-                          w);
-    if (w == NULL)
+    if (serial == 0 || (w = table_find(&s->workers_by_number, worker)) == NULL)
         return;
     if (w->nacks > 0 && w->acks[w->nacks - 1] + 1 == serial) {
         w->acks[w->nacks - 1] = serial;

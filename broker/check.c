@@ -161,11 +161,14 @@ static void
 check_grant(const struct scheduler *s, const struct client *c)
 {
     uint64_t parked = 0;
-    const struct lease *l, *next;
+    const struct worker *w;
+    const struct lease *l;
 
-    HASH_ITER (hh, s->leases, l, next) {
-        if (l->parked && l->chunk->job->client == c)
-            parked += l->bytes;
+    TAILQ_FOREACH (w, &s->workers, link) {
+        TAILQ_FOREACH (l, &w->leases, link) {
+            if (l->parked && l->chunk->job->client == c)
+                parked += l->bytes;
+        }
     }
     REQUIRE(parked == c->parked && parked <= c->bytes);
     if (c->carrier == NULL)
@@ -229,7 +232,7 @@ check_worker(const struct scheduler *s, const struct worker *w)
     bool found = false;
 
     TAILQ_FOREACH (l, &w->leases, link) {
-        const struct lease *known = lease_find((struct scheduler *)(uintptr_t)s, l->id);
+        const struct lease *known = lease_find(s, l->id);
 
         REQUIRE(l->worker == w && (known == l || (l->split && known->worker == w)));
         REQUIRE(demand_fits(l->chunk->job->demand, w->offer) ||
@@ -302,7 +305,7 @@ scheduler_check(const struct scheduler *s)
         slots += w->draining ? 0 : w->slots;
     }
     REQUIRE(nworkers == s->nworkers && slots == s->slots && nfree == s->nfree && idle == s->idle);
-    REQUIRE(nleases == HASH_COUNT(s->leases));
+    REQUIRE(nleases == s->leases.count);
     check_demands(s);
     contents_check(s);
     for (size_t i = 1; i < s->ndeadlines; i++)

@@ -25,7 +25,6 @@ struct claim {
 struct claimed { /* the claims of a job that is not known in full */
     uint64_t job;
     struct claim_list claims;
-    UT_hash_handle hh;
 };
 
 /* ---- the answer ---------------------------------------------------------------------------------
@@ -341,7 +340,7 @@ claim_free(struct scheduler *s, struct claim *x)
     w->claimed -= x->held.cpus;
     TAILQ_REMOVE(&x->claimed->claims, x, of_job);
     if (TAILQ_EMPTY(&x->claimed->claims)) {
-        HASH_DELETE(hh, s->claimed, x->claimed);
+        table_remove(&s->claimed, x->claimed->job, x->claimed);
         free(x->claimed);
     }
     free(x);
@@ -350,15 +349,13 @@ claim_free(struct scheduler *s, struct claim *x)
 static struct claimed *
 claimed_get(struct scheduler *s, uint64_t job)
 {
-    struct claimed *c;
+    struct claimed *c = table_find(&s->claimed, job);
 
-    HASH_FIND_BYHASHVALUE(hh, s->claimed, &job, sizeof(job), hash_number(job), c);
     if (c != NULL || (c = calloc(1, sizeof(*c))) == NULL)
         return c;
     c->job = job;
     TAILQ_INIT(&c->claims);
-    HASH_ADD_BYHASHVALUE(hh, s->claimed, job, sizeof(c->job), hash_number(job), c);
-    if (c->hh.tbl == NULL) {
+    if (table_add(&s->claimed, job, c) != 0) {
         free(c);
         return NULL;
     }
@@ -413,12 +410,9 @@ last_of(const struct message_held *m)
 void
 claims_look_at(struct scheduler *s, const struct job *j, bool all)
 {
-    struct claimed *c;
+    struct claimed *c = table_find(&s->claimed, j->number);
     struct claim *x, *next;
 
-    if (s->claimed == NULL)
-        return;
-    HASH_FIND_BYHASHVALUE(hh, s->claimed, &j->number, sizeof(j->number), hash_number(j->number), c);
     for (x = c == NULL ? NULL : TAILQ_FIRST(&c->claims); x != NULL; x = next) {
         next = TAILQ_NEXT(x, of_job);
         if (all || last_of(&x->held) <= j->next)

@@ -71,6 +71,7 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     STAILQ_INIT(&c->held);
     STAILQ_INIT(&c->unread);
     TAILQ_INIT(&c->jobs);
+    table_init(&c->jobs_by_id, s->config.seed);
     LIST_INIT(&c->sources);
     TAILQ_INSERT_TAIL(&s->clients, c, link);
     come(s, c, p);
@@ -143,6 +144,7 @@ client_free(struct scheduler *s, struct client *c)
         go(s, c);
     }
     blob_unref(c->name);
+    table_clear(&c->jobs_by_id);
     free(c);
 }
 

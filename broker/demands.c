@@ -82,6 +82,7 @@ demand_free(struct scheduler *s, struct demand *d)
     free(d->machine);
     free(d->program);
     free(d->key);
+    table_clear(&d->levels_by_rank);
     free(d);
 }
 
@@ -123,6 +124,7 @@ demand_new(struct scheduler *s, const struct job *j, struct labels *needs, char 
     d->machine = strdup(p->machine);
     d->program = strdup(p->digest[0] == '\0' ? p->name : "");
     TAILQ_INIT(&d->levels);
+    table_init(&d->levels_by_rank, s->config.seed);
     if (d->machine == NULL || d->program == NULL || count_workers(s, d) != 0)
         goto fail;
     HASH_ADD_KEYPTR(hh, s->demands, d->key, strlen(d->key), d);

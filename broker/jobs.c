@@ -432,32 +432,23 @@ job_announce(struct scheduler *s, struct job *j)
 struct job *
 job_find(struct scheduler *s, uint64_t number)
 {
-    struct job *j;
-
-    HASH_FIND_BYHASHVALUE(hh, s->jobs_by_number, &number, sizeof(number), hash_number(number), j);
-    return j;
+    return table_find(&s->jobs_by_number, number);
 }
 
 struct job *
 job_of_client(struct client *c, uint64_t id)
 {
-    struct job *j;
-
-    HASH_FIND_BYHASHVALUE(by_id, c->jobs_by_id, &id, sizeof(id), hash_number(id), j);
-    return j;
+    return table_find(&c->jobs_by_id, id);
 }
 
 static int
-add_to_hashes(struct scheduler *s, struct job *j)
+add_to_tables(struct scheduler *s, struct job *j)
 {
-    HASH_ADD_BYHASHVALUE(hh, s->jobs_by_number, number, sizeof(j->number), hash_number(j->number),
-                         j);
-    if (j->hh.tbl == NULL)
+    if (table_add(&s->jobs_by_number, j->number, j) != 0)
         return -1;
-    HASH_ADD_BYHASHVALUE(by_id, j->client->jobs_by_id, id, sizeof(j->id), hash_number(j->id), j);
-    if (j->by_id.tbl != NULL)
+    if (table_add(&j->client->jobs_by_id, j->id, j) == 0)
         return 0;
-    HASH_DELETE(hh, s->jobs_by_number, j);
+    table_remove(&s->jobs_by_number, j->number, j);
     return -1;
 }
 
@@ -498,7 +489,7 @@ job_new(struct scheduler *s, struct client *c, uint64_t id, struct spec *spec)
     j->spec = spec_ref(spec);
     if ((j->function = function_get(s, spec)) == NULL || program_join(s, j) != 0 ||
         contents_join(s, j) != 0 || demand_join(s, j) != 0 ||
-        (spec->deadline_ms > 0 && deadlines_reserve(s) != 0) || add_to_hashes(s, j) != 0) {
+        (spec->deadline_ms > 0 && deadlines_reserve(s) != 0) || add_to_tables(s, j) != 0) {
         demand_leave(s, j);
         contents_leave(s, j);
         program_leave(s, j);
@@ -526,7 +517,7 @@ forget_at_workers(struct scheduler *s, struct job *j)
             o->m.job_end = (struct message_job_end){.job = j->number, .total = j->next};
             outbox_put(&s->outbox, o);
         }
-        knowledge_free(s, k);
+        knowledge_free(k);
     }
 }
 
@@ -558,8 +549,8 @@ job_free(struct scheduler *s, struct job *j)
     contents_leave(s, j);
     program_leave(s, j);
     function_put(s, j->function);
-    HASH_DELETE(hh, s->jobs_by_number, j);
-    HASH_DELETE(by_id, j->client->jobs_by_id, j);
+    table_remove(&s->jobs_by_number, j->number, j);
+    table_remove(&j->client->jobs_by_id, j->id, j);
     TAILQ_REMOVE(&s->jobs, j, link);
     TAILQ_REMOVE(&j->client->jobs, j, of_client);
     j->client->njobs--;

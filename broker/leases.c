@@ -22,8 +22,7 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
         return NULL;
     memset(l, 0, sizeof(*l));
     l->id = id > 0 ? id : s->next_lease;
-    HASH_ADD_BYHASHVALUE(hh, s->leases, id, sizeof(l->id), hash_number(l->id), l);
-    if (l->hh.tbl == NULL) {
+    if (table_add(&s->leases, l->id, l) != 0) {
         free(l);
         return NULL;
     }
@@ -54,12 +53,9 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
 }
 
 struct lease *
-lease_find(struct scheduler *s, uint64_t id)
+lease_find(const struct scheduler *s, uint64_t id)
 {
-    struct lease *l;
-
-    HASH_FIND_BYHASHVALUE(hh, s->leases, &id, sizeof(id), hash_number(id), l);
-    return l;
+    return table_find(&s->leases, id);
 }
 
 /* `count` tasks of it are none that its worker runs, or is going to run. */
@@ -177,7 +173,7 @@ lease_free(struct scheduler *s, struct lease *l)
     w->nleases--;
     TAILQ_REMOVE(&w->leases, l, link);
     LIST_REMOVE(l, beside);
-    HASH_DELETE(hh, s->leases, l);
+    table_remove(&s->leases, l->id, l);
     if (l->range != NULL)
         range_free(s, l->range);
     s->match = true; /* there is more room, even if its place stays the same */

@@ -105,9 +105,9 @@ match_introduce(struct scheduler *s, struct worker *w, struct job *j)
 {
     struct outgoing *o;
 
-    if (worker_knows(s, w, j))
+    if (worker_knows(w, j))
         return 0;
-    if (contents_held(s, w, j) != 0 || knowledge_new(s, w, j) == NULL)
+    if (contents_held(s, w, j) != 0 || knowledge_new(w, j) == NULL)
         return -1;
     if ((o = peer_say(s, w->peer, MESSAGE_JOB)) == NULL)
         return -1;

@@ -20,11 +20,7 @@ key_of(uint32_t id, uint32_t number)
 struct peer *
 peer_find(const struct scheduler *s, uint32_t id, uint32_t number)
 {
-    uint64_t key = key_of(id, number);
-    struct peer *p;
-
-    HASH_FIND_BYHASHVALUE(hh, s->peers, &key, sizeof(key), hash_number(key), p);
-    return p;
+    return table_find(&s->peers_by_id, key_of(id, number));
 }
 
 /* ---- messages -----------------------------------------------------------------------------------
@@ -116,6 +112,8 @@ check_hello(struct scheduler *s, const struct peer *carrier, const struct messag
 static void
 link_peer(struct scheduler *s, struct peer *p)
 {
+    p->linked = true;
+    TAILQ_INSERT_TAIL(&s->peers, p, link);
     if (p->carrier != NULL) {
         LIST_INSERT_HEAD(&p->carrier->carried, p, of_carrier);
         p->carrier->ncarried++;
@@ -130,6 +128,7 @@ link_peer(struct scheduler *s, struct peer *p)
 static void
 unlink_peer(struct scheduler *s, struct peer *p)
 {
+    TAILQ_REMOVE(&s->peers, p, link);
     if (p->carrier != NULL) {
         LIST_REMOVE(p, of_carrier);
         p->carrier->ncarried--;
@@ -145,8 +144,8 @@ static void
 peer_free(struct scheduler *s, struct peer *p)
 {
     assert(LIST_EMPTY(&p->carried));
-    if (p->hh.tbl != NULL) {
-        HASH_DELETE(hh, s->peers, p);
+    if (p->linked) {
+        table_remove(&s->peers_by_id, key_of(p->id, p->number), p);
         unlink_peer(s, p);
     }
     if (p->by_session.tbl != NULL)
@@ -166,7 +165,6 @@ peer_new(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number
         return NULL;
     p->id = id;
     p->number = number;
-    p->key = key_of(id, number);
     p->carrier = carrier;
     p->own = s->config.own_peers != 0 && id >= s->config.own_peers;
     LIST_INIT(&p->carried);
@@ -186,8 +184,7 @@ peer_new(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number
         if (p->by_session.tbl == NULL)
             goto fail;
     }
-    HASH_ADD_BYHASHVALUE(hh, s->peers, key, sizeof(p->key), hash_number(p->key), p);
-    if (p->hh.tbl == NULL)
+    if (table_add(&s->peers_by_id, key_of(id, number), p) != 0)
         goto fail;
     link_peer(s, p);
     return p;
@@ -401,7 +398,8 @@ drop_doomed(struct scheduler *s)
     /* Those in executors first: with a worker others would go, perhaps the next one to look at. So
      * a worker that is doomed only meanwhile has to wait: dooming is true again then. */
     for (int pass = 0; pass < 2; pass++) {
-        HASH_ITER (hh, s->peers, p, next) {
+        for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
+            next = TAILQ_NEXT(p, link);
             if (!(p->doomed || (p->carrier != NULL && p->carrier->doomed)) ||
                 (p->carrier == NULL) != pass || !LIST_EMPTY(&p->carried))
                 continue;

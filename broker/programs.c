@@ -555,7 +555,7 @@ program_failed_message(struct scheduler *s, struct worker *w,
     struct job *j;
 
     if (m->job != 0) {
-        if ((j = job_find(s, m->job)) != NULL && worker_knows(s, w, j))
+        if ((j = job_find(s, m->job)) != NULL && worker_knows(w, j))
             program_failed(s, w, j->program, m->text);
     } else {
         HASH_ITER (hh, s->programs, p, next) {

@@ -10,10 +10,8 @@
 static struct level *
 level_get(struct demand *d, int64_t rank)
 {
-    struct level *l;
+    struct level *l = table_find(&d->levels_by_rank, (uint64_t)rank);
 
-    HASH_FIND_BYHASHVALUE(hh, d->levels_by_rank, &rank, sizeof(rank), hash_number((uint64_t)rank),
-                          l);
     if (l != NULL) {
         l->refs++;
         return l;
@@ -24,9 +22,7 @@ level_get(struct demand *d, int64_t rank)
     l->demand = d;
     l->refs = 1;
     TAILQ_INIT(&l->queues);
-    HASH_ADD_BYHASHVALUE(hh, d->levels_by_rank, rank, sizeof(l->rank), hash_number((uint64_t)rank),
-                         l);
-    if (l->hh.tbl == NULL) {
+    if (table_add(&d->levels_by_rank, (uint64_t)rank, l) != 0) {
         free(l);
         return NULL;
     }
@@ -39,7 +35,7 @@ level_put(struct level *l)
     if (--l->refs > 0)
         return;
     assert(!l->linked);
-    HASH_DELETE(hh, l->demand->levels_by_rank, l);
+    table_remove(&l->demand->levels_by_rank, (uint64_t)l->rank, l);
     free(l);
 }
 

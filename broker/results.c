@@ -376,7 +376,7 @@ scattered_results(struct scheduler *s, struct worker *w, const struct message_re
     struct job *j = job_find(s, m->job);
     uint64_t index = m->first, last = m->first + m->columns.count;
 
-    if (j == NULL || !worker_knows(s, w, j)) {
+    if (j == NULL || !worker_knows(w, j)) {
         count_late(s, &m->columns, 0, m->columns.count);
         return;
     }
@@ -603,7 +603,7 @@ pass_on_output(struct scheduler *s, struct worker *w, const struct message_outpu
     struct outgoing *o;
 
     /* What a task prints is the first that a client does without if it reads slowly. */
-    if (j == NULL || !worker_knows(s, w, j) || j->client->paused)
+    if (j == NULL || !worker_knows(w, j) || j->client->paused)
         return;
     if ((o = peer_say(s, j->client->peer, MESSAGE_OUTPUT)) == NULL)
         return;

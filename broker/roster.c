@@ -78,6 +78,7 @@ release(struct scheduler *s, struct worker *w)
     blob_unref(w->machine);
     blob_unref(w->labels);
     blob_unref(w->names);
+    table_clear(&w->knows_by_job);
     free(w);
 }
 
@@ -106,6 +107,7 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     TAILQ_INIT(&w->leases);
     TAILQ_INIT(&w->claims);
     LIST_INIT(&w->knows);
+    table_init(&w->knows_by_job, s->config.seed);
     LIST_INIT(&w->holds);
     w->name = unique_name(s, m);
     w->host = blob_ref(p->host);
@@ -117,15 +119,13 @@ worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
         release(s, w);
         return NULL;
     }
-    HASH_ADD_BYHASHVALUE(hh, s->workers_by_number, number, sizeof(w->number),
-                         hash_number(w->number), w);
-    if (w->hh.tbl == NULL) {
+    if (table_add(&s->workers_by_number, w->number, w) != 0) {
         release(s, w);
         return NULL;
     }
     HASH_ADD_KEYPTR(by_name, s->workers_by_name, words(w->name), strlen(words(w->name)), w);
     if (w->by_name.tbl == NULL) {
-        HASH_DELETE(hh, s->workers_by_number, w);
+        table_remove(&s->workers_by_number, w->number, w);
         release(s, w);
         return NULL;
     }
@@ -187,9 +187,9 @@ worker_free_lost(struct scheduler *s, struct worker *w, int64_t keep_us, const c
     if (keep_us == 0)
         aside_tick(s);
     while (!LIST_EMPTY(&w->knows))
-        knowledge_free(s, LIST_FIRST(&w->knows));
+        knowledge_free(LIST_FIRST(&w->knows));
     HASH_DELETE(by_name, s->workers_by_name, w);
-    HASH_DELETE(hh, s->workers_by_number, w);
+    table_remove(&s->workers_by_number, w->number, w);
     TAILQ_REMOVE(&s->workers, w, link);
     release(s, w);
     notices_recheck(s);

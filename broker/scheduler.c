@@ -61,6 +61,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     s->resumed = CLOCK_NEVER;
     TAILQ_INIT(&s->aside);
     TAILQ_INIT(&s->claims);
+    TAILQ_INIT(&s->peers);
     TAILQ_INIT(&s->by_heard);
     TAILQ_INIT(&s->by_beat);
     TAILQ_INIT(&s->clients);
@@ -79,6 +80,11 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     for (int i = 0; i < BUCKETS; i++)
         TAILQ_INIT(&s->loaded[i]);
     outbox_init(&s->outbox);
+    table_init(&s->peers_by_id, s->config.seed);
+    table_init(&s->workers_by_number, s->config.seed);
+    table_init(&s->jobs_by_number, s->config.seed);
+    table_init(&s->leases, s->config.seed);
+    table_init(&s->claimed, s->config.seed);
     if (programs_init(s) != 0) {
         scheduler_free(s);
         return NULL;
@@ -97,13 +103,13 @@ scheduler_free(struct scheduler *s)
         return;
     while (!TAILQ_EMPTY(&s->away))
         client_free(s, TAILQ_FIRST(&s->away));
-    HASH_ITER (hh, s->peers, p, next) {
+    for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
+        next = TAILQ_NEXT(p, link);
         if (p->client != NULL)
             peer_gone(s, p, PARTING_FOR_GOOD, "");
     }
-    HASH_ITER (hh, s->peers, p, next) {
+    while ((p = TAILQ_FIRST(&s->peers)) != NULL)
         peer_gone(s, p, PARTING_FOR_GOOD, "");
-    }
     functions_free(s);
     contents_free(s);
     programs_free(s);
@@ -116,6 +122,11 @@ scheduler_free(struct scheduler *s)
         TAILQ_REMOVE(&s->unused_leases, l, link);
         free(l);
     }
+    table_clear(&s->peers_by_id);
+    table_clear(&s->workers_by_number);
+    table_clear(&s->jobs_by_number);
+    table_clear(&s->leases);
+    table_clear(&s->claimed);
     free(s->deadlines);
     free(s->worker_rows);
     free(s->job_rows);

@@ -20,6 +20,7 @@
 #include "outbox.h"
 #include "scheduler.h"
 #include "slicing.h"
+#include "table.h"
 
 #include <stdio.h>
 #include <sys/queue.h>
@@ -92,8 +93,8 @@ struct range { /* tasks [offset, offset + count) of a chunk that are ready */
     TAILQ_ENTRY(range) of_aside;
 };
 
-struct lease {   /* one hand-over of a range to a worker */
-    uint64_t id; /* first: the key of the hash */
+struct lease { /* one hand-over of a range to a worker */
+    uint64_t id;
     struct worker *worker;
     struct chunk *chunk;
     struct range *range;    /* what it was cut from: becomes ready again as it is */
@@ -114,7 +115,6 @@ struct lease {   /* one hand-over of a range to a worker */
     bool split;   /* so it may have siblings: with its worker and number, for other tasks */
     TAILQ_ENTRY(lease) link;  /* in worker->leases, oldest first */
     LIST_ENTRY(lease) beside; /* in chunk->leases */
-    UT_hash_handle hh;
 };
 
 struct chunk_slot { /* by first; NULL once all its tasks have ended */
@@ -123,7 +123,7 @@ struct chunk_slot { /* by first; NULL once all its tasks have ended */
 };
 
 struct job {
-    uint64_t number; /* the scheduler's own; first: the key of the hash */
+    uint64_t number; /* the scheduler's own */
     uint64_t order;  /* of arrival */
     uint64_t id;     /* the client's */
     struct client *client;
@@ -169,8 +169,6 @@ struct job {
     TAILQ_ENTRY(job) of_waiting;
     TAILQ_ENTRY(job) of_passed;
     TAILQ_ENTRY(job) of_program;
-    UT_hash_handle hh;    /* s->jobs_by_number */
-    UT_hash_handle by_id; /* client->jobs_by_id */
 };
 
 struct function { /* what is known of a function of a program; outlives its jobs for a while */
@@ -186,7 +184,6 @@ struct function { /* what is known of a function of a program; outlives its jobs
  */
 
 struct peer {
-    uint64_t key; /* of the two below; first: the key of the hash */
     uint32_t id;
     uint32_t number;      /* message.client of a client in an executor; 0 */
     struct peer *carrier; /* its worker's; NULL */
@@ -200,12 +197,14 @@ struct peer {
     int64_t beat;  /* when the last sign of life went to it */
     uint64_t backlog;
     bool own;    /* the broker's: config.own_peers */
+    bool linked; /* it is in the lists below */
     bool doomed; /* we ran out of memory for a message to it */
     struct blob *name, *host;
     struct client *client; /* by role; an operator has neither */
     struct worker *worker;
+    TAILQ_ENTRY(peer) link;              /* s->peers, in order of arrival */
     TAILQ_ENTRY(peer) by_heard, by_beat; /* unless it has a carrier, with which it lives */
-    UT_hash_handle hh, by_session;
+    UT_hash_handle by_session;
 };
 
 struct client {
@@ -232,7 +231,7 @@ struct client {
     uint64_t turn;               /* when it was served last */
     unsigned njobs;
     struct job_list jobs;
-    struct job *jobs_by_id;
+    struct table jobs_by_id;
     struct queue *queues;
     LIST_HEAD(, source) sources; /* what it has: contents.c */
     unsigned nshared;            /* of these, that it said to share */
@@ -244,19 +243,15 @@ struct client {
 };
 
 struct knowledge { /* this worker was sent this job */
-    struct {
-        uint64_t worker, job;
-    } key;
     struct worker *worker;
     struct job *job;
     LIST_ENTRY(knowledge) of_worker, of_job;
-    UT_hash_handle hh;
 };
 
 #define ACK_RANGES 16
 
 struct worker {
-    uint64_t number;               /* never used again: first, the key of the hash */
+    uint64_t number;               /* never used again */
     uint64_t acks[2 * ACK_RANGES]; /* RESULTS that it may forget, and was not told of: ranges */
     unsigned nacks;                /* of these */
     unsigned nacked;               /* RESULTS in them */
@@ -290,6 +285,7 @@ struct worker {
     uint64_t done, failed;
     struct lease_list leases;
     struct knowledge_list knows;
+    struct table knows_by_job;
     struct job *known; /* the last one looked up */
     struct failing *failing;
     struct claim_list claims; /* of what it came with: claims.c */
@@ -303,7 +299,6 @@ struct worker {
     TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
     TAILQ_ENTRY(worker) of_place, of_load;
     UT_hash_handle by_name;
-    UT_hash_handle hh; /* s->workers_by_number */
 };
 
 #define PLACE_NONE (-1)  /* can be given nothing now */
@@ -350,13 +345,12 @@ struct queue { /* a client's jobs of one demand and priority */
 };
 
 struct level {
-    int64_t rank; /* by priority, and who asks: larger first. First: the key */
+    int64_t rank; /* by priority, and who asks: larger first */
     struct demand *demand;
     struct queue_list queues; /* whose turn it is first */
     unsigned refs;
     bool linked;
     TAILQ_ENTRY(level) link; /* demand->levels, highest first */
-    UT_hash_handle hh;       /* demand->levels_by_rank */
 };
 
 struct demand { /* jobs that ask for the same */
@@ -379,7 +373,7 @@ struct demand { /* jobs that ask for the same */
     int64_t late_need; /* ... 0: nor for a function of which nothing is known */
     bool late_unknown;
     struct level_list levels;
-    struct level *levels_by_rank;
+    struct table levels_by_rank;
     TAILQ_ENTRY(demand) link;
     UT_hash_handle hh;
 };
@@ -409,13 +403,15 @@ struct scheduler {
     int64_t started;
     int64_t resumed; /* after it was stopped for so long that its peers noticed; CLOCK_NEVER */
 
-    struct peer *peers, *peers_by_session;
-    struct peer_list by_heard, by_beat;
+    struct table peers_by_id; /* and number */
+    struct peer *peers_by_session;
+    struct peer_list peers, by_heard, by_beat;
     struct client_list clients;
     struct client_list away;    /* the one that is given up next first */
     struct client_list carried; /* those in executors; the next to be told of idle slots first */
     struct worker_list workers;
-    struct worker *workers_by_name, *workers_by_number;
+    struct worker *workers_by_name;
+    struct table workers_by_number;
     uint64_t nworkers, nclients, slots;
     uint64_t naway;    /* not counted in nclients */
     uint64_t ncarried; /* not counted in nclients */
@@ -424,10 +420,9 @@ struct scheduler {
     uint64_t next_worker, next_job, next_lease;
 
     struct job_list jobs;
-    struct job *jobs_by_number;
+    struct table jobs_by_number;
     uint64_t njobs;
-    struct lease *leases;
-    struct knowledge *knowledge;
+    struct table leases;
     struct function *functions_by_key;
     struct function_list functions;
     unsigned nfunctions; /* unused ones */
@@ -453,7 +448,7 @@ struct scheduler {
     struct relay *relay;
     struct range_list aside;  /* of all jobs, by time */
     struct claim_list claims; /* of all workers, oldest first */
-    struct claimed *claimed;  /* these by job */
+    struct table claimed;     /* these by job */
     uint64_t adopted;         /* leases, since the start */
     struct range_list unused_ranges;
     struct lease_list unused_leases;
@@ -476,23 +471,5 @@ struct scheduler {
     struct worker_row *worker_rows;
     struct job_row *job_rows;
 };
-
-/* One to one, and any bit of the argument changes about half of those of the result (splitmix64).
- */
-static inline uint64_t
-scatter(uint64_t z)
-{
-    z += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-/* FNV is slow for what is already a number: one multiplication spreads it well enough. */
-static inline unsigned
-hash_number(uint64_t key)
-{
-    return (unsigned)((key * 0x9e3779b97f4a7c15u) >> 32);
-}
 
 #endif

@@ -274,33 +274,19 @@ worker_each(const struct worker *w, const struct function *f)
 /* ---- who was sent which job ---------------------------------------------------------------------
  */
 
-static struct knowledge *
-find(struct scheduler *s, const struct worker *w, const struct job *j)
-{
-    struct knowledge key = {.key = {.worker = w->number, .job = j->number}}, *k;
-    unsigned hash = hash_number(w->number * 0x9e3779b97f4a7c15u ^ j->number);
-
-    HASH_FIND_BYHASHVALUE(hh, s->knowledge, &key.key, sizeof(key.key), hash, k);
-    return k;
-}
-
 struct knowledge *
-knowledge_new(struct scheduler *s, struct worker *w, struct job *j)
+knowledge_new(struct worker *w, struct job *j)
 {
     struct knowledge *k = calloc(1, sizeof(*k));
-    unsigned hash = hash_number(w->number * 0x9e3779b97f4a7c15u ^ j->number);
 
     if (k == NULL)
         return NULL;
-    k->key.worker = w->number;
-    k->key.job = j->number;
-    k->worker = w;
-    k->job = j;
-    HASH_ADD_BYHASHVALUE(hh, s->knowledge, key, sizeof(k->key), hash, k);
-    if (k->hh.tbl == NULL) {
+    if (table_add(&w->knows_by_job, j->number, k) != 0) {
         free(k);
         return NULL;
     }
+    k->worker = w;
+    k->job = j;
     LIST_INSERT_HEAD(&w->knows, k, of_worker);
     LIST_INSERT_HEAD(&j->knowers, k, of_job);
     w->known = j;
@@ -308,22 +294,22 @@ knowledge_new(struct scheduler *s, struct worker *w, struct job *j)
 }
 
 void
-knowledge_free(struct scheduler *s, struct knowledge *k)
+knowledge_free(struct knowledge *k)
 {
     if (k->worker->known == k->job)
         k->worker->known = NULL;
     LIST_REMOVE(k, of_worker);
     LIST_REMOVE(k, of_job);
-    HASH_DELETE(hh, s->knowledge, k);
+    table_remove(&k->worker->knows_by_job, k->job->number, k);
     free(k);
 }
 
 bool
-worker_knows(struct scheduler *s, struct worker *w, struct job *j)
+worker_knows(struct worker *w, struct job *j)
 {
     if (w->known == j)
         return true;
-    if (find(s, w, j) == NULL)
+    if (table_find(&w->knows_by_job, j->number) == NULL)
         return false;
     w->known = j;
     return true;

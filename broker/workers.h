@@ -28,8 +28,8 @@ bool worker_prefetches(const struct scheduler *s, const struct worker *w, const 
 double worker_each(const struct worker *w, const struct function *f);
 
 /* The worker was sent the job; NULL: ENOMEM. */
-struct knowledge *knowledge_new(struct scheduler *s, struct worker *w, struct job *j);
-void knowledge_free(struct scheduler *s, struct knowledge *k);
-bool worker_knows(struct scheduler *s, struct worker *w, struct job *j);
+struct knowledge *knowledge_new(struct worker *w, struct job *j);
+void knowledge_free(struct knowledge *k);
+bool worker_knows(struct worker *w, struct job *j);
 
 #endif
