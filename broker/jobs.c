@@ -29,7 +29,7 @@ range_new(struct scheduler *s, struct chunk *c)
 
     if (r != NULL)
         TAILQ_REMOVE(&s->unused_ranges, r, link);
-    else if ((r = malloc(sizeof(*r))) == NULL)
+    else if ((r = lines_new(sizeof(*r))) == NULL)
         return NULL;
     *r = (struct range){.chunk = chunk_ref(c), .attempt = 1};
     return r;

@@ -18,7 +18,7 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
 
     if (l != NULL)
         TAILQ_REMOVE(&s->unused_leases, l, link);
-    else if ((l = malloc(sizeof(*l))) == NULL)
+    else if ((l = lines_new(sizeof(*l))) == NULL)
         return NULL;
     memset(l, 0, sizeof(*l));
     l->id = id > 0 ? id : s->next_lease;
@@ -37,7 +37,6 @@ lease_new(struct scheduler *s, struct worker *w, struct range *r, double each, u
     l->each = each;
     l->cpus = j->demand->cpus;
     l->memory = j->demand->memory;
-    l->since = l->heard = s->now;
     if (w->tasks == 0)
         w->progress = s->now;
     TAILQ_INSERT_TAIL(&w->leases, l, link);

@@ -1,5 +1,7 @@
 #include "outbox.h"
 
+#include "lines.h"
+
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +37,7 @@ outbox_new(struct outbox *self, uint32_t peer, enum message_type type)
 
     if (o != NULL)
         STAILQ_REMOVE_HEAD(&self->unused, link);
-    else if ((o = malloc(sizeof(*o))) == NULL)
+    else if ((o = lines_new(sizeof(*o))) == NULL)
         return NULL;
     memset(o, 0, sizeof(*o));
     o->refs = 1;

@@ -159,7 +159,7 @@ static struct peer *
 peer_new(struct scheduler *s, uint32_t id, struct peer *carrier, uint32_t number,
          const struct message_hello *m)
 {
-    struct peer *p = calloc(1, sizeof(*p));
+    struct peer *p = lines_new(sizeof(*p));
 
     if (p == NULL)
         return NULL;

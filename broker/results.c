@@ -326,7 +326,7 @@ measure(struct scheduler *s, const struct arrival *a)
 
     if (a->lease == NULL || m->columns.count == 0)
         return;
-    w->progress = a->lease->heard = s->now;
+    w->progress = s->now;
     if (a->lease->waited)
         return;
     if (mean > 0) {
@@ -341,7 +341,7 @@ measure(struct scheduler *s, const struct arrival *a)
 static void
 rest_of(struct scheduler *s, struct lease *l)
 {
-    l->heard = l->worker->progress = s->now;
+    l->worker->progress = s->now;
     if (l->left == 0)
         lease_free(s, l);
     else

@@ -85,7 +85,7 @@ release(struct scheduler *s, struct worker *w)
 struct worker *
 worker_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
 {
-    struct worker *w = calloc(1, sizeof(*w));
+    struct worker *w = lines_new(sizeof(*w));
 
     if (w == NULL)
         return NULL;

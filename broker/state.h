@@ -16,6 +16,7 @@
 
 #include "../base/clock.h"
 #include "../proto/limits.h"
+#include "lines.h"
 #include "needs.h"
 #include "outbox.h"
 #include "scheduler.h"
@@ -85,11 +86,11 @@ struct range { /* tasks [offset, offset + count) of a chunk that are ready */
     uint16_t losses;  /* attempts before that nobody is to blame for */
     bool alone;       /* a slice each: one of them may be poison */
     /* While it is aside (aside.h) */
+    bool blameless; /* the worker said goodbye: no attempt is lost with it */
     int64_t until;
     struct blob *why;   /* an attempt was lost; NULL: none */
     struct blob *where; /* and the name of its worker; NULL */
     uint64_t holder;    /* a worker that may come back with it; 0: any */
-    bool blameless;     /* that one said goodbye: no attempt is lost with it */
     TAILQ_ENTRY(range) of_aside;
 };
 
@@ -102,11 +103,9 @@ struct lease { /* one hand-over of a range to a worker */
     uint32_t low, high;     /* what is still with the worker lies in [low, high) of the chunk */
     uint64_t *holes; /* bits from `offset` on: in between, but not with the worker any more */
     uint32_t left;   /* tasks with the worker that have not ended */
+    uint32_t cpus;
     uint64_t bytes;  /* that those count in the worker's window */
     double each;     /* us per task, as expected */
-    int64_t since;   /* handed over */
-    int64_t heard;   /* last result, or `since` */
-    uint32_t cpus;
     uint64_t memory; /* bytes, as asked for */
     bool parked;  /* all tasks left wait for tasks of their own: it takes no slot, and no window */
     bool waited;  /* it was parked once: its times say nothing */
@@ -184,26 +183,29 @@ struct function { /* what is known of a function of a program; outlives its jobs
  */
 
 struct peer {
+    /* What each message touches, in a line of the cache */
     uint32_t id;
-    uint32_t number;      /* message.client of a client in an executor; 0 */
+    uint32_t number; /* message.client of a client in an executor; 0 */
+    enum role role;
+    bool own;      /* the broker's: config.own_peers */
+    bool linked;   /* it is in the lists below */
+    bool doomed;   /* we ran out of memory for a message to it */
+    int64_t heard; /* on the clock that stands while the scheduler is stopped */
+    uint64_t backlog;
+    struct client *client; /* by role; an operator has neither */
+    struct worker *worker;
+    TAILQ_ENTRY(peer) by_heard; /* unless it has a carrier, with which it lives */
+
     struct peer *carrier; /* its worker's; NULL */
     LIST_HEAD(, peer) carried;
     LIST_ENTRY(peer) of_carrier;
     unsigned ncarried;
-    enum role role;
     uint32_t protocol;
     uint8_t session[16];
-    int64_t heard; /* on the clock that stands while the scheduler is stopped */
-    int64_t beat;  /* when the last sign of life went to it */
-    uint64_t backlog;
-    bool own;    /* the broker's: config.own_peers */
-    bool linked; /* it is in the lists below */
-    bool doomed; /* we ran out of memory for a message to it */
+    int64_t beat; /* when the last sign of life went to it */
     struct blob *name, *host;
-    struct client *client; /* by role; an operator has neither */
-    struct worker *worker;
-    TAILQ_ENTRY(peer) link;              /* s->peers, in order of arrival */
-    TAILQ_ENTRY(peer) by_heard, by_beat; /* unless it has a carrier, with which it lives */
+    TAILQ_ENTRY(peer) link;    /* s->peers, in order of arrival */
+    TAILQ_ENTRY(peer) by_beat; /* as by_heard */
     UT_hash_handle by_session;
 };
 
@@ -251,18 +253,17 @@ struct knowledge { /* this worker was sent this job */
 #define ACK_RANGES 16
 
 struct worker {
-    uint64_t number;               /* never used again */
-    uint64_t acks[2 * ACK_RANGES]; /* RESULTS that it may forget, and was not told of: ranges */
-    unsigned nacks;                /* of these */
-    unsigned nacked;               /* RESULTS in them */
+    /* What each slice touches, in four lines of the cache */
+    uint64_t number; /* never used again */
     struct peer *peer;
     struct offer *offer;
-    struct blob *name, *host, *machine, *labels, *names;
     uint32_t slots;
-    uint64_t memory; /* bytes that tasks may ask for together */
-    int64_t ends_at; /* nothing can run there then; CLOCK_NEVER: it stays */
-    int64_t span;    /* from when it came until then */
-    bool left;       /* it said goodbye */
+    int place; /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
+    int load;  /* index of the bucket in s->loaded; -1 */
+    bool draining;
+    bool telling; /* it may have what it would be given, and has not told all yet */
+    bool holding; /* a client in its executors has results that its connection had no room for */
+    bool left;    /* it said goodbye */
     uint64_t window;
     /* of leases that are not parked */
     uint64_t bytes;
@@ -270,34 +271,38 @@ struct worker {
     uint64_t tasks;       /* that have not ended */
     double work;          /* us that those are expected to run */
     uint64_t memory_busy; /* bytes that their tasks asked for, one of each */
-    uint64_t parked;      /* tasks of those that are */
-    uint64_t idle;        /* slots that it adds to s->idle */
-    uint64_t carrying;    /* bytes of results in the outbox for clients in its executors */
-    bool holding;         /* one of these has results that its connection had no room for */
-    double speed;         /* time per task here, relative to the mean: 1 */
-    unsigned nleases;
-    unsigned namesakes; /* hint for the next suffix */
-    bool draining;
-    uint64_t revoking; /* lease of the REVOKE that is out; 0 */
-    int64_t revoke_at; /* not before */
-    int64_t revoke_pause;
+
+    uint64_t memory;  /* bytes that tasks may ask for together */
+    uint64_t idle;    /* slots that it adds to s->idle */
+    double speed;     /* time per task here, relative to the mean: 1 */
     int64_t progress; /* its last result, or when it had nothing to do */
-    uint64_t done, failed;
     struct lease_list leases;
+    struct job *known; /* the last one looked up */
+    uint64_t revoking; /* lease of the REVOKE that is out; 0 */
+    int64_t ends_at;   /* nothing can run there then; CLOCK_NEVER: it stays */
+    uint64_t done, failed;
+    TAILQ_ENTRY(worker) of_place, of_load;
+    unsigned nleases;
+    unsigned nacked; /* RESULTS in these: */
+    unsigned nacks;
+    uint64_t acks[2 * ACK_RANGES]; /* RESULTS that it may forget, and was not told of: ranges */
+
+    struct blob *name, *host, *machine, *labels, *names;
+    int64_t span;       /* from when it came until ends_at */
+    uint64_t parked;    /* tasks of leases that are */
+    uint64_t carrying;  /* bytes of results in the outbox for clients in its executors */
+    unsigned namesakes; /* hint for the next suffix */
+    int64_t revoke_at;  /* not before */
+    int64_t revoke_pause;
     struct knowledge_list knows;
     struct table knows_by_job;
-    struct job *known; /* the last one looked up */
     struct failing *failing;
     struct claim_list claims; /* of what it came with: claims.c */
     unsigned nclaims;
     uint64_t claimed;         /* slots of these, in `busy` */
     bool same;                /* it was here before */
-    bool telling;             /* it may have what it would be given, and has not told all yet */
     struct holder_list holds; /* constants that it may keep: contents.c */
-    int place;                /* index of the bucket in its offer; PLACE_SPARE, PLACE_NONE */
-    int load;                 /* index of the bucket in s->loaded; -1 */
     TAILQ_ENTRY(worker) link; /* s->workers, in order of arrival */
-    TAILQ_ENTRY(worker) of_place, of_load;
     UT_hash_handle by_name;
 };
 

@@ -1,11 +1,10 @@
 #include "table.h"
 
+#include "lines.h"
+
 #include <assert.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define ROOM_LEAST 16
-#define LINE 64
 
 void
 table_init(struct table *self, uint64_t seed)
@@ -37,11 +36,10 @@ grow(struct table *self)
     size_t more = room == 0 ? ROOM_LEAST : room * 2;
     struct table_entry *old = self->entries;
 
-    if ((self->entries = aligned_alloc(LINE, more * sizeof(*old))) == NULL) {
+    if ((self->entries = lines_new(more * sizeof(*old))) == NULL) {
         self->entries = old;
         return -1;
     }
-    memset(self->entries, 0, more * sizeof(*old));
     self->mask = more - 1;
     for (size_t i = 0; i < room; i++) {
         if (old[i].value != NULL)
