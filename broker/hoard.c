@@ -51,11 +51,11 @@ shut_down(struct route *r)
 unsigned
 hoard_weigh(struct routes *routes, uint64_t most, uint64_t total)
 {
-    struct route *r, *next, *largest = NULL;
+    struct route *r, *largest = NULL;
     uint64_t bytes, of_largest = 0, sum = 0;
     unsigned n = 0;
 
-    HASH_ITER (by_id, routes->by_id, r, next) {
+    TAILQ_FOREACH (r, &routes->all, link) {
         bytes = unfinished(r);
         if (bytes > most) {
             shut_down(r);

@@ -179,7 +179,8 @@ say_goodbye(struct shell *s)
     struct message bye = {.type = MESSAGE_BYE, .text = "the broker stops"};
     struct route *r, *next;
 
-    HASH_ITER (by_id, s->routes.by_id, r, next) {
+    for (r = TAILQ_FIRST(&s->routes.all); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, link);
         if (r->state == ROUTE_OPEN && r->joined)
             shell_send(s, r, &bye, clock_us());
     }

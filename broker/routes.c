@@ -1,6 +1,7 @@
 #include "routes.h"
 
 #include "../base/clock.h"
+#include "lines.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +22,7 @@ void
 routes_init(struct routes *self, void *socket)
 {
     *self = (struct routes){.socket = socket, .due = CLOCK_NEVER, .sweep_at = CLOCK_NEVER};
+    TAILQ_INIT(&self->all);
     TAILQ_INIT(&self->waiting);
     TAILQ_INIT(&self->timed);
 }
@@ -28,20 +30,29 @@ routes_init(struct routes *self, void *socket)
 void
 routes_clear(struct routes *self)
 {
-    struct route *r, *next;
+    struct route *r;
 
-    HASH_ITER (by_id, self->by_id, r, next) {
+    while ((r = TAILQ_FIRST(&self->all)) != NULL)
         routes_remove(self, r);
-    }
+    table_clear(&self->by_id);
+    table_clear(&self->by_number);
+    table_clear(&self->by_fd);
 }
 
 /* ---- identity ------------------------------------------------------------------------------ */
+
+/* ROUTER makes its ids of a zero and a number, which it counts up. */
+static uint64_t
+number_of(const uint8_t *id)
+{
+    return (uint64_t)id[1] << 24 | (uint64_t)id[2] << 16 | (uint64_t)id[3] << 8 | id[4];
+}
 
 static void
 forget_fd(struct routes *self, struct route *r)
 {
     if (r->fd >= 0)
-        HASH_DELETE(by_fd, self->by_fd, r);
+        table_remove(&self->by_fd, (uint64_t)r->fd, r);
     r->fd = -1;
 }
 
@@ -51,43 +62,41 @@ static void
 learn_fd(struct routes *self, struct route *r, zmq_msg_t *message, int64_t now)
 {
     int fd = zmq_msg_get(message, ZMQ_SRCFD);
-    struct route *old = NULL;
+    struct route *old;
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode))
         return;
-    HASH_FIND(by_fd, self->by_fd, &fd, sizeof(fd), old);
-    if (old != NULL) { /* a number is given again once its connection has ended */
+    if ((old = routes_find_fd(self, fd)) !=
+        NULL) { /* a number is given again once its connection has ended */
         forget_fd(self, old);
         routes_suspect(self, old, now);
     }
+    if (table_add(&self->by_fd, (uint64_t)fd, r) != 0)
+        return; /* it will be swept */
     r->fd = fd;
     r->inode = st.st_ino;
-    HASH_ADD(by_fd, self->by_fd, fd, sizeof(r->fd), r);
-    if (r->by_fd.tbl == NULL) /* out of memory: it will be swept */
-        r->fd = -1;
 }
 
 static struct route *
-add(struct routes *self, const void *id, zmq_msg_t *message, int64_t now)
+add(struct routes *self, const uint8_t *id, zmq_msg_t *message, int64_t now)
 {
     struct route *r;
 
-    if ((r = calloc(1, sizeof(*r))) == NULL)
+    if ((r = lines_new(sizeof(*r))) == NULL)
         return NULL;
     memcpy(r->id, id, ROUTING_ID);
     r->number = ++self->last_number;
     r->fd = -1;
     r->probe_at = r->end_at = CLOCK_NEVER;
     TAILQ_INIT(&r->outbox);
-    HASH_ADD(by_id, self->by_id, id, ROUTING_ID, r);
-    if (r->by_id.tbl == NULL)
+    if (table_add(&self->by_id, number_of(id), r) != 0)
         goto fail;
-    HASH_ADD(by_number, self->by_number, number, sizeof(r->number), r);
-    if (r->by_number.tbl == NULL) {
-        HASH_DELETE(by_id, self->by_id, r);
+    if (table_add(&self->by_number, r->number, r) != 0) {
+        table_remove(&self->by_id, number_of(id), r);
         goto fail;
     }
+    TAILQ_INSERT_TAIL(&self->all, r, link);
     learn_fd(self, r, message, now);
     return r;
 fail:
@@ -99,33 +108,27 @@ fail:
 struct route *
 routes_sender(struct routes *self, zmq_msg_t *id, zmq_msg_t *message, int64_t now)
 {
-    const unsigned char *bytes = zmq_msg_data(id);
-    struct route *r = NULL;
+    const uint8_t *bytes = zmq_msg_data(id);
+    struct route *r;
 
     if (zmq_msg_size(id) != ROUTING_ID || bytes[0] != 0) {
         errno = EINVAL;
         return NULL;
     }
-    HASH_FIND(by_id, self->by_id, bytes, ROUTING_ID, r);
+    r = table_find(&self->by_id, number_of(bytes));
     return r != NULL ? r : add(self, bytes, message, now);
 }
 
 struct route *
 routes_find(const struct routes *self, uint32_t number)
 {
-    struct route *r = NULL;
-
-    HASH_FIND(by_number, self->by_number, &number, sizeof(number), r);
-    return r;
+    return table_find(&self->by_number, number);
 }
 
 struct route *
 routes_find_fd(const struct routes *self, int fd)
 {
-    struct route *r = NULL;
-
-    HASH_FIND(by_fd, self->by_fd, &fd, sizeof(fd), r);
-    return r;
+    return table_find(&self->by_fd, (uint64_t)fd);
 }
 
 /* ---- outbox -------------------------------------------------------------------------------- */
@@ -160,8 +163,9 @@ routes_remove(struct routes *self, struct route *r)
     forget_fd(self, r);
     if (r->timed)
         TAILQ_REMOVE(&self->timed, r, by_time);
-    HASH_DELETE(by_id, self->by_id, r);
-    HASH_DELETE(by_number, self->by_number, r);
+    TAILQ_REMOVE(&self->all, r, link);
+    table_remove(&self->by_id, number_of(r->id), r);
+    table_remove(&self->by_number, r->number, r);
     free(r);
 }
 
@@ -291,11 +295,11 @@ routes_fd_ended(struct routes *self, int fd, int64_t now)
 void
 routes_sweep(struct routes *self, int64_t now)
 {
-    struct route *r, *next;
+    struct route *r;
 
     self->sweep_at = CLOCK_NEVER;
     self->swept = now;
-    HASH_ITER (by_id, self->by_id, r, next) {
+    TAILQ_FOREACH (r, &self->all, link) {
         if (r->fd < 0)
             routes_suspect(self, r, now);
     }

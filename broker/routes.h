@@ -10,11 +10,10 @@
 
 #include "../net/frames.h"
 #include "../proto/limits.h"
+#include "table.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define ROUTING_ID 5 /* bytes of the ids that ROUTER makes up; a peer may not choose its own */
 /* What may wait for a peer: one item of the largest size, and a window of others; that twice, since
@@ -30,38 +29,40 @@ enum route_state {
 struct parcel;
 
 struct route {
+    /* What each message touches, in a line of the cache */
     uint32_t number;
-    uint8_t id[ROUTING_ID];
     enum route_state state;
-    int fd;      /* of its connection; -1: not known (any more) */
-    ino_t inode; /* of that descriptor: the number alone may be another's by now */
-
+    uint8_t id[ROUTING_ID];
+    bool joined;      /* it was welcomed */
+    bool is_operator; /* comes and goes without a line in the log */
+    bool said_bye;
+    int fd;            /* of its connection; -1: not known (any more) */
+    uint64_t messages; /* that came so far */
     TAILQ_HEAD(, parcel) outbox;
-    size_t waiting; /* bytes there */
-    TAILQ_ENTRY(route) by_wait;
+    size_t waiting;  /* bytes there */
+    char label[160]; /* for the log: "worker node1"; "" before its HELLO */
 
+    TAILQ_ENTRY(route) by_wait;
+    ino_t inode;      /* of fd: the number alone may be another's by now */
     unsigned probes;  /* since it was suspected */
     int64_t probe_at; /* CLOCK_NEVER: not suspected */
     int64_t end_at;   /* CONDEMNED: when to shut it down; ENDED: when to remove it, read or not */
     bool timed;       /* in routes->timed: there is a time in one of the two */
     TAILQ_ENTRY(route) by_time;
 
-    uint64_t messages;          /* that came so far */
-    uint64_t weighed, received; /* the same when hoard.h last looked, and the kernel's bytes then */
+    /* `messages` when hoard.h last looked, and the kernel's bytes then */
+    uint64_t weighed, received;
 
-    char label[160];  /* for the log: "worker node1"; "" before its HELLO */
-    char name[65];    /* of the program, from its hello */
-    bool joined;      /* it was welcomed */
-    bool is_operator; /* comes and goes without a line in the log */
-    bool said_bye;
-    UT_hash_handle by_id, by_number, by_fd;
+    char name[65];           /* of the program, from its hello */
+    TAILQ_ENTRY(route) link; /* routes->all */
 };
 
 TAILQ_HEAD(route_list, route);
 
 struct routes {
     void *socket;
-    struct route *by_id, *by_number, *by_fd;
+    struct table by_id, by_number, by_fd;
+    struct route_list all;
     struct route_list waiting; /* those with something in their outbox */
     struct route_list timed;
     int64_t due;      /* none of their times is earlier; routes_settle() makes it exact */

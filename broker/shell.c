@@ -453,7 +453,7 @@ deadline(struct shell *s, int64_t now)
         at = s->routes.sweep_at;
     if (at > gate_deadline(&s->gate))
         at = gate_deadline(&s->gate);
-    if (at > s->weigh_at && s->routes.by_id != NULL)
+    if (at > s->weigh_at && !TAILQ_EMPTY(&s->routes.all))
         at = s->weigh_at;
     /* ZMQ_FD tells of changes only: what is there already must be asked for before each sleep. */
     if (((events(s->router) | events(s->monitor)) & ZMQ_POLLIN) != 0)
