@@ -270,6 +270,27 @@ check_worker(const struct scheduler *s, const struct worker *w)
 }
 
 static void
+check_fits(const struct scheduler *s, const struct demand *d)
+{
+    const struct offer *o, *next;
+    const struct fit *f;
+    uint32_t mask = 0;
+    size_t fit = 0, fits = 0;
+
+    HASH_ITER (hh, s->offers, o, next) {
+        REQUIRE(o->top == (o->mask == 0 ? PLACE_NONE : 31 - __builtin_clz(o->mask)));
+        REQUIRE(o->spares == !TAILQ_EMPTY(&o->spare));
+        fit += demand_fits(d, o);
+    }
+    LIST_FOREACH (f, &d->fits, of_demand) {
+        REQUIRE(f->demand == d && f->top == f->offer->top && f->spare == f->offer->spares);
+        mask |= f->top == PLACE_NONE ? 0 : 1u << f->top;
+        fits++;
+    }
+    REQUIRE(fit == fits && mask == d->mask);
+}
+
+static void
 check_demands(const struct scheduler *s)
 {
     struct demand *d, *next;
@@ -286,6 +307,7 @@ check_demands(const struct scheduler *s)
         }
         REQUIRE(workers == d->workers && slots == d->slots && d->refs > 0);
         REQUIRE(d->active == !TAILQ_EMPTY(&d->levels));
+        check_fits(s, d);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "demands.h"
 
 #include "capacity.h"
+#include "fits.h"
 #include "queues.h"
 #include "workers.h"
 
@@ -42,33 +43,6 @@ demand_able(const struct demand *d)
     return d->workers > 0;
 }
 
-static int
-add_offer(struct demand *d, struct offer *o)
-{
-    size_t room = d->offers_room == 0 ? 4 : d->offers_room * 2;
-    struct offer **list;
-
-    if (d->noffers == d->offers_room) {
-        if ((list = realloc(d->offers, room * sizeof(struct offer *))) == NULL)
-            return -1;
-        d->offers = list;
-        d->offers_room = room;
-    }
-    d->offers[d->noffers++] = o;
-    return 0;
-}
-
-static void
-remove_offer(struct demand *d, const struct offer *o)
-{
-    for (size_t i = 0; i < d->noffers; i++) {
-        if (d->offers[i] == o) {
-            d->offers[i] = d->offers[--d->noffers];
-            return;
-        }
-    }
-}
-
 /* ---- demands ------------------------------------------------------------------------------------
  */
 
@@ -77,8 +51,8 @@ demand_free(struct scheduler *s, struct demand *d)
 {
     if (d->hh.tbl != NULL)
         HASH_DELETE(hh, s->demands, d);
+    fits_free_demand(d);
     labels_free(d->needs);
-    free(d->offers);
     free(d->machine);
     free(d->program);
     free(d->key);
@@ -93,7 +67,7 @@ count_workers(struct scheduler *s, struct demand *d)
     struct worker *w;
 
     HASH_ITER (hh, s->offers, o, next) {
-        if (demand_fits(d, o) && add_offer(d, o) != 0)
+        if (demand_fits(d, o) && fit_new(d, o) != 0)
             return -1;
     }
     TAILQ_FOREACH (w, &s->workers, link) {
@@ -123,6 +97,9 @@ demand_new(struct scheduler *s, const struct job *j, struct labels *needs, char 
     d->failing = j->program->failing > 0 ? j->program : NULL;
     d->machine = strdup(p->machine);
     d->program = strdup(p->digest[0] == '\0' ? p->name : "");
+    for (int i = 0; i < BUCKETS; i++)
+        TAILQ_INIT(&d->free[i]);
+    TAILQ_INIT(&d->spare);
     TAILQ_INIT(&d->levels);
     table_init(&d->levels_by_rank, s->config.seed);
     if (d->machine == NULL || d->program == NULL || count_workers(s, d) != 0)
@@ -223,13 +200,9 @@ demand_move(struct scheduler *s, struct job *j)
 static void
 offer_free(struct scheduler *s, struct offer *o)
 {
-    struct demand *d, *next;
-
     if (o->hh.tbl != NULL)
         HASH_DELETE(hh, s->offers, o);
-    HASH_ITER (hh, s->demands, d, next) {
-        remove_offer(d, o);
-    }
+    fits_free_offer(o);
     labels_free(o->labels);
     labels_free(o->names);
     free(o->failing);
@@ -296,6 +269,7 @@ offer_new(struct scheduler *s, const struct worker *w)
     for (int i = 0; i < BUCKETS; i++)
         TAILQ_INIT(&o->free[i]);
     TAILQ_INIT(&o->spare);
+    o->top = PLACE_NONE;
     o->machine = strdup(words(w->machine));
     o->labels = labels_of(w);
     o->names = labels_new(words(w->names));
@@ -326,7 +300,7 @@ offer_get(struct scheduler *s, const struct worker *w)
         return NULL;
     }
     HASH_ITER (hh, s->demands, d, next) {
-        if (demand_fits(d, o) && add_offer(d, o) != 0) {
+        if (demand_fits(d, o) && fit_new(d, o) != 0) {
             offer_free(s, o);
             return NULL;
         }

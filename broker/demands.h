@@ -1,7 +1,7 @@
 /* demands.h - what jobs ask for, what workers offer, and which go together.
  *
  * All workers with the same machine, labels, programs and failures share an offer; all jobs with
- * the same machine, needs, cpus and memory share a demand. There are few of both.
+ * the same machine, needs, cpus and memory share a demand. There are few demands.
  */
 #ifndef LADLE_DEMANDS_H
 #define LADLE_DEMANDS_H

@@ -54,6 +54,7 @@ TAILQ_HEAD(level_list, level);
 TAILQ_HEAD(demand_list, demand);
 TAILQ_HEAD(function_list, function);
 LIST_HEAD(knowledge_list, knowledge);
+TAILQ_HEAD(fit_list, fit);
 TAILQ_HEAD(source_list, source);
 LIST_HEAD(holder_list, holder);
 TAILQ_HEAD(claim_list, claim);
@@ -331,7 +332,19 @@ struct offer { /* workers that have the same to offer */
     uint32_t mask;                    /* of buckets that are not empty */
     struct worker_list free[BUCKETS]; /* by free slots: [2^i, 2^(i+1)) */
     struct worker_list spare;
+    int top;               /* the largest bucket that is not empty; PLACE_NONE */
+    bool spares;           /* `spare` is not empty */
+    LIST_HEAD(, fit) fits; /* in all demands that it fits */
     UT_hash_handle hh;
+};
+
+struct fit { /* an offer that fits a demand: fits.c */
+    struct demand *demand;
+    struct offer *offer;
+    int top; /* the offer's */
+    bool spare;
+    TAILQ_ENTRY(fit) of_free, of_spare; /* as these two say */
+    LIST_ENTRY(fit) of_demand, of_offer;
 };
 
 struct queue { /* a client's jobs of one demand and priority */
@@ -367,8 +380,10 @@ struct demand { /* jobs that ask for the same */
     struct labels *needs;
     uint32_t cpus;
     uint64_t memory;
-    struct offer **offers; /* that fit */
-    size_t noffers, offers_room;
+    LIST_HEAD(, fit) fits;         /* all offers that fit */
+    uint32_t mask;                 /* of lists that are not empty */
+    struct fit_list free[BUCKETS]; /* by their largest bucket */
+    struct fit_list spare;
     uint64_t workers, slots; /* that fit, have `cpus` slots and `memory`, and are not draining */
     unsigned refs;           /* jobs */
     bool active;             /* in s->active: has linked levels */

@@ -1,6 +1,7 @@
 #include "workers.h"
 
 #include "capacity.h"
+#include "fits.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -108,14 +109,15 @@ worker_update(struct scheduler *s, struct worker *w)
         return;
     unplace(s, w);
     w->place = place;
-    if (place == PLACE_NONE)
-        return;
-    TAILQ_INSERT_TAIL(list_of(w->offer, place), w, of_place);
+    if (place != PLACE_NONE) {
+        TAILQ_INSERT_TAIL(list_of(w->offer, place), w, of_place);
+        s->match = true;
+    }
     if (place >= 0) {
         w->offer->mask |= 1u << place;
         s->nfree++;
     }
-    s->match = true;
+    fits_update(w->offer);
 }
 
 void
@@ -143,6 +145,7 @@ void
 worker_unplace(struct scheduler *s, struct worker *w)
 {
     unplace(s, w);
+    fits_update(w->offer);
     unload(s, w);
 }
 
@@ -194,15 +197,44 @@ free_of_offer(struct scheduler *s, struct offer *o, const struct job *j,
     return NULL;
 }
 
+/* Of the offers whose most free worker has so much room. Those that have none for this job go
+ * behind the others, too. */
+static struct worker *
+free_of_fits(struct scheduler *s, struct fit_list *list, const struct job *j,
+             const struct worker *except, bool *late_p, int *looks)
+{
+    struct fit *f = TAILQ_FIRST(list), *next, *last = TAILQ_LAST(list, fit_list);
+    struct worker *best = NULL, *w;
+
+    for (; f != NULL && *looks < LOOKS; f = next) {
+        next = f == last ? NULL : TAILQ_NEXT(f, of_free);
+        w = free_of_offer(s, f->offer, j, except, late_p);
+        if (w != NULL && w->place == f->top)
+            return w;
+        if (w != NULL && (best == NULL || w->place > best->place))
+            best = w;
+        if (++*looks == LOOKS)
+            s->starved = true; /* look again soon */
+        TAILQ_REMOVE(list, f, of_free);
+        TAILQ_INSERT_TAIL(list, f, of_free);
+    }
+    return best;
+}
+
 struct worker *
 worker_free(struct scheduler *s, const struct job *j, const struct worker *except, bool *late_p)
 {
-    const struct demand *d = j->demand;
+    struct demand *d = j->demand;
+    uint32_t mask = d->mask & ~0u << bucket_of(d->cpus); /* less room is not enough */
     struct worker *best = NULL, *w;
+    int looks = 0;
 
     *late_p = false;
-    for (size_t i = 0; i < d->noffers; i++) {
-        w = free_of_offer(s, d->offers[i], j, except, late_p);
+    for (int bucket; mask != 0; mask &= ~(1u << bucket)) {
+        bucket = 31 - __builtin_clz(mask);
+        if (best != NULL && best->place >= bucket)
+            break;
+        w = free_of_fits(s, &d->free[bucket], j, except, late_p, &looks);
         if (w != NULL && (best == NULL || w->place > best->place))
             best = w;
     }
@@ -219,28 +251,53 @@ may_wait(const struct scheduler *s, const struct worker *w, const struct job *j)
            worker_in_time(s, w, j, wait);
 }
 
+static struct worker *
+spare_of_list(const struct scheduler *s, const struct worker_list *list, const struct job *j)
+{
+    struct worker *w = TAILQ_FIRST(list);
+
+    for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
+        if (may_wait(s, w, j))
+            return w;
+    }
+    return NULL;
+}
+
+/* A task of several slots, or of much memory, may wait for them where others still run. */
+static struct worker *
+spare_of_free(const struct scheduler *s, const struct job *j)
+{
+    const struct demand *d = j->demand;
+    struct worker *w = NULL;
+    const struct fit *f;
+    int looks = 0;
+
+    for (int top = 0; top < BUCKETS && w == NULL; top++) {
+        TAILQ_FOREACH (f, &d->free[top], of_free) {
+            for (int b = 0; b <= top && w == NULL; b++)
+                w = spare_of_list(s, &f->offer->free[b], j);
+            if (w != NULL || ++looks == LOOKS)
+                return w;
+        }
+    }
+    return w;
+}
+
 struct worker *
 worker_spare(const struct scheduler *s, const struct job *j)
 {
     const struct demand *d = j->demand;
+    const struct fit *f;
     struct worker *w;
+    int looks = 0;
 
-    for (size_t i = 0; i < d->noffers; i++) {
-        w = TAILQ_FIRST(&d->offers[i]->spare);
-        for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
-            if (may_wait(s, w, j))
-                return w;
-        }
-        /* A task of several slots, or of much memory, may wait for them where others still run. */
-        for (int b = 0; (d->cpus > 1 || d->memory > 0) && b < BUCKETS; b++) {
-            w = TAILQ_FIRST(&d->offers[i]->free[b]);
-            for (int n = 0; w != NULL && n < CANDIDATES; n++, w = TAILQ_NEXT(w, of_place)) {
-                if (may_wait(s, w, j))
-                    return w;
-            }
-        }
+    TAILQ_FOREACH (f, &d->spare, of_spare) {
+        if ((w = spare_of_list(s, &f->offer->spare, j)) != NULL)
+            return w;
+        if (++looks == LOOKS)
+            break;
     }
-    return NULL;
+    return d->cpus > 1 || d->memory > 0 ? spare_of_free(s, j) : NULL;
 }
 
 bool
