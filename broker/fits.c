@@ -86,3 +86,16 @@ fits_update(struct offer *o)
         place(f);
     }
 }
+
+void
+fits_freed(struct offer *o)
+{
+    struct fit *f;
+
+    LIST_FOREACH (f, &o->fits, of_offer) {
+        if (f->top == PLACE_NONE)
+            continue;
+        TAILQ_REMOVE(&f->demand->free[f->top], f, of_free);
+        TAILQ_INSERT_HEAD(&f->demand->free[f->top], f, of_free);
+    }
+}

@@ -14,5 +14,7 @@ void fits_free_offer(struct offer *o);
 
 /* One of the offer's workers came into a list of it, or went out. */
 void fits_update(struct offer *o);
+/* One of them got back what is scarce: the offer comes before others. */
+void fits_freed(struct offer *o);
 
 #endif

@@ -139,6 +139,7 @@ worker_freed(struct worker *w)
         return;
     TAILQ_REMOVE(list_of(w->offer, w->place), w, of_place);
     TAILQ_INSERT_HEAD(list_of(w->offer, w->place), w, of_place);
+    fits_freed(w->offer);
 }
 
 void

@@ -52,6 +52,40 @@ tasks_go_only_where_their_needs_are_met(void **state)
 }
 
 static void
+each_worker_may_have_labels_of_its_own(void **state)
+{
+    enum { MANY = 300, FIRST = 10 };
+    struct grid *g = with_client(state);
+    char label[32], name[32];
+
+    for (uint32_t i = 0; i < MANY; i++) {
+        snprintf(label, sizeof(label), "node=%u", i);
+        snprintf(name, sizeof(name), "n%u", i);
+        grid_worker_with(g, FIRST + i, name, i == 250 ? 4 : i == 270 ? 3 : 1, "x86_64", label);
+        if (i % 100 == 99)
+            grid_forget(g);
+    }
+    grid_pass(g, 200000);
+    grid_forget(g);
+    grid_job(g, 1, 10,
+             &(struct spec){.program = grid_spec().program,
+                            .function = "square",
+                            .name = "",
+                            .needs = "",
+                            .cpus = 3});
+    grid_inputs(g, 1, 10, 0,
+                2); /* the one with the most room, and the only other one with enough */
+    grid_expect(g, "1: accepted job=10 below=2\n"
+                   "260: job 1 square\n"
+                   "260: slice 1 job=1 0+1 attempt=1\n"
+                   "280: job 1 square\n"
+                   "280: slice 2 job=1 1+1 attempt=1\n");
+    need(g, 11, "node=17");
+    grid_results(g, 27, 3, 2, 0, 1, 1, NULL);
+    grid_expect(g, "1: results 0 job=11 0+1 attempt=1\n");
+}
+
+static void
 machine_is_a_label_too(void **state)
 {
     struct grid *g = with_client(state);
@@ -486,6 +520,7 @@ main(void)
 #define STORY(name) cmocka_unit_test_setup_teardown(name, grid_setup, grid_teardown)
     const struct CMUnitTest tests[] = {
         STORY(tasks_go_only_where_their_needs_are_met),
+        STORY(each_worker_may_have_labels_of_its_own),
         STORY(machine_is_a_label_too),
         STORY(client_is_told_once_why_its_tasks_wait),
         STORY(notice_tells_of_another_machine),

@@ -13,8 +13,8 @@
 static unsigned known; /* peers below 16 */
 
 static void
-worker_with(struct grid *g, uint32_t peer, const char *name, uint32_t slots, uint64_t memory,
-            uint64_t left_ms)
+worker_labelled(struct grid *g, uint32_t peer, const char *name, uint32_t slots, uint64_t memory,
+                uint64_t left_ms, const char *labels)
 {
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.role = ROLE_WORKER,
@@ -22,15 +22,22 @@ worker_with(struct grid *g, uint32_t peer, const char *name, uint32_t slots, uin
                                   .software = "test",
                                   .name = name,
                                   .host = "there",
-                                  .session = {(uint8_t)peer, 1},
+                                  .session = {(uint8_t)peer, 1, (uint8_t)(peer >> 8)},
                                   .slots = slots,
                                   .machine = "x86_64",
-                                  .labels = "",
+                                  .labels = labels,
                                   .memory = memory,
                                   .left_ms = left_ms}};
 
     assert_int_equal(grid_say(g, peer, &m), 0);
     known |= peer < 16 ? 1u << peer : 0;
+}
+
+static void
+worker_with(struct grid *g, uint32_t peer, const char *name, uint32_t slots, uint64_t memory,
+            uint64_t left_ms)
+{
+    worker_labelled(g, peer, name, slots, memory, left_ms, "");
 }
 
 static struct grid *
@@ -126,33 +133,90 @@ what_waits_for_memory_is_taken_for_a_worker_that_has_it(void **state)
                    "3: slice 3 job=1 1+1 attempt=1\n");
 }
 
+enum { MANY_FIRST = 16 }; /* peer */
+
+/* So many workers that have no memory left, but slots, and a task that wants memory, in vain. The
+ * tape is as they were filled. */
+static void
+fill_many(struct grid *g, unsigned count, bool labelled, char *tape, size_t size)
+{
+    char label[32] = "";
+
+    for (unsigned i = 0; i < count; i++) {
+        if (labelled)
+            snprintf(label, sizeof(label), "node=%u", i);
+        worker_labelled(g, MANY_FIRST + i, "n", 20, 100 * MIB, 0, label);
+        if (i % 100 == 99)
+            grid_forget(g);
+    }
+    grid_forget(g);
+    job_of(g, 10, 2 * count, 100 * MIB, 0, "square"); /* one runs and one waits at each */
+    snprintf(tape, size, "%s", grid_tape(g));
+    job_of(g, 11, 1, 100 * MIB, 0, "cube");
+    grid_expect(g, "1: accepted job=11 below=1\n");
+}
+
+/* Both tasks of that worker end. */
+static void
+end_both(struct grid *g, unsigned worker, char *tape)
+{
+    unsigned peer, index, given = 0;
+    uint64_t lease;
+
+    for (const char *line = strtok(tape, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        if (sscanf(line, "%u: slice %" SCNu64 " job=1 %u+1", &peer, &lease, &index) != 3 ||
+            peer != worker)
+            continue;
+        given++;
+        grid_results(g, worker, lease, 1, index, 1, S, NULL);
+    }
+    assert_int_equal(given, 2);
+}
+
+static void
+expect_cube(struct grid *g, unsigned worker)
+{
+    char text[40];
+
+    snprintf(text, sizeof(text), "\n%u: job 2 cube\n", worker);
+    assert_non_null(strstr(grid_tape(g), text));
+}
+
 /* More workers than are looked at in one list. */
 static void
 who_got_memory_back_is_found_among_many(void **state)
 {
-    enum { FULL = 40, FIRST = 10, ONE = FIRST + 33 };
     struct grid *g = with_client(state);
-    unsigned peer, index, given = 0;
-    char tape[1 << 16], text[40];
-    uint64_t lease;
+    char tape[1 << 16];
 
-    for (uint32_t i = 0; i < FULL; i++)
-        worker_with(g, FIRST + i, "n", 9, 100 * MIB, 0);
-    grid_forget(g);
-    job_of(g, 10, 2 * FULL, 100 * MIB, 0, "square"); /* one runs and one waits at each */
-    snprintf(tape, sizeof(tape), "%s", grid_tape(g));
-    job_of(g, 11, 1, 100 * MIB, 0, "cube");
-    grid_expect(g, "1: accepted job=11 below=1\n");
-    for (const char *line = strtok(tape, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        if (sscanf(line, "%u: slice %" SCNu64 " job=1 %u+1", &peer, &lease, &index) != 3 ||
-            peer != ONE)
-            continue;
-        given++;
-        grid_results(g, ONE, lease, 1, index, 1, S, NULL);
-    }
-    assert_int_equal(given, 2);
-    snprintf(text, sizeof(text), "%u: job 2 cube\n", (unsigned)ONE);
-    assert_non_null(strstr(grid_tape(g), text));
+    fill_many(g, 40, false, tape, sizeof(tape));
+    end_both(g, MANY_FIRST + 33, tape);
+    expect_cube(g, MANY_FIRST + 33);
+}
+
+static void
+who_got_memory_back_is_found_among_many_with_labels_of_their_own(void **state)
+{
+    struct grid *g = with_client(state);
+    char tape[1 << 16];
+
+    fill_many(g, 400, true, tape, sizeof(tape));
+    end_both(g, MANY_FIRST + 200, tape);
+    expect_cube(g, MANY_FIRST + 200);
+}
+
+/* Not all of them are looked at in one pass, and it stands behind them. */
+static void
+who_comes_with_memory_is_found_behind_many(void **state)
+{
+    struct grid *g = with_client(state);
+    char tape[1 << 16];
+
+    fill_many(g, 400, true, tape, sizeof(tape));
+    worker_labelled(g, MANY_FIRST + 400, "n", 20, 100 * MIB, 0, "node=more");
+    for (int i = 0; i < 3; i++)
+        grid_pass(g, 20000);
+    expect_cube(g, MANY_FIRST + 400);
 }
 
 static void
@@ -409,6 +473,8 @@ main(void)
         STORY(a_worker_is_given_what_fits_and_one_to_wait),
         STORY(what_waits_for_memory_is_taken_for_a_worker_that_has_it),
         STORY(who_got_memory_back_is_found_among_many),
+        STORY(who_got_memory_back_is_found_among_many_with_labels_of_their_own),
+        STORY(who_comes_with_memory_is_found_behind_many),
         STORY(parked_tasks_leave_their_memory),
         STORY(notice_tells_of_too_little_memory),
         STORY(what_cannot_end_in_time_is_not_begun),
