@@ -4,6 +4,7 @@
 #include "ladle.h"
 #include "zmqload.h"
 
+#include "../net/conversation.h"
 #include "../net/link.h"
 #include "../proto/limits.h"
 
@@ -14,11 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 256 };      /* messages received before others are looked after */
-enum { BACKLOG = 4 << 20 };  /* bytes that wait in the link before no more are made */
-enum { WANTED_MAX = 1024 };  /* parts that workers wait for; for what is more they ask again */
-enum { FLUSH_MS = 2000 };    /* what futures_destroy() gives the last messages */
-enum { HELLO_US = 5000000 }; /* a broker that does not answer HELLO by then is tried again */
+enum { AT_ONCE = 256 };     /* messages received before others are looked after */
+enum { BACKLOG = 4 << 20 }; /* bytes that wait in the link before no more are made */
+enum { WANTED_MAX = 1024 }; /* parts that workers wait for; for what is more they ask again */
+enum { FLUSH_MS = 2000 };   /* what futures_destroy() gives the last messages */
 
 struct wanted { /* a part of a program or of a constant */
     TAILQ_ENTRY(wanted) link;
@@ -31,16 +31,10 @@ struct grid {
     struct poller *poller;
     struct link *link;
     struct watch wake;
-    uint8_t id[16];
     char host[LIMIT_NAME + 1];
 
-    bool welcome;
-    int64_t hello;  /* when it was said; CLOCK_NEVER */
-    int64_t heard;  /* last sign of life */
-    int64_t beaten; /* our last one */
-    int64_t beat_us, lost_us;
-    int64_t gone; /* since when there is no broker; CLOCK_NEVER: there is */
-    bool told;    /* that it is gone */
+    struct conversation talk;
+    bool told; /* that there is no broker */
 
     TAILQ_HEAD(, wanted) wanted; /* they are made when the link has room: each is large */
     unsigned nwanted;
@@ -59,11 +53,17 @@ keep_ms(const struct grid *g)
 }
 
 static void
+say(struct grid *g, const struct message *m, int64_t now)
+{
+    if (link_send(g->link, m) != 0)
+        conversation_unsent(&g->talk, errno, now);
+}
+
+static void
 say_hello(struct grid *g, int64_t now)
 {
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.role = ROLE_CLIENT,
-                                  .protocol = LADLE_PROTOCOL,
                                   .software = "ladle " LADLE_VERSION,
                                   .name = g->session->program.name,
                                   .host = g->host,
@@ -71,11 +71,8 @@ say_hello(struct grid *g, int64_t now)
                                   .window = WINDOW_RESULT,
                                   .keep_ms = keep_ms(g)}};
 
-    memcpy(m.hello.session, g->id, sizeof(g->id));
-    g->hello = now;
-    g->heard = now;
-    if (link_send(g->link, &m) != 0)
-        link_restart(g->link, now);
+    conversation_introduce(&g->talk, &m.hello);
+    say(g, &m, now);
 }
 
 static void
@@ -99,16 +96,12 @@ drop_wanted(struct grid *g)
 
 /* The broker does not answer (any more). */
 static void
-gone(struct grid *g, int64_t now, const char *why)
+gone(struct grid *g, const char *why)
 {
     futures_t *s = g->session;
-    char text[512];
+    char text[1024];
 
-    g->hello = CLOCK_NEVER;
-    g->welcome = false;
     drop_wanted(g);
-    if (g->gone == CLOCK_NEVER)
-        g->gone = now;
     snprintf(text, sizeof(text), "the broker at %s does not answer (%s); trying again", s->endpoint,
              why);
     session_lock(s);
@@ -124,29 +117,14 @@ gone(struct grid *g, int64_t now, const char *why)
 }
 
 static void
-restart(struct grid *g, int64_t now, const char *why)
-{
-    gone(g, now, why);
-    link_restart(g->link, now);
-}
-
-static void
-welcome(struct grid *g, const struct message *m, int64_t now)
+welcome(struct grid *g)
 {
     futures_t *s = g->session;
 
-    g->welcome = true;
-    g->hello = CLOCK_NEVER;
-    g->gone = CLOCK_NEVER;
-    g->beaten = now;
-    g->beat_us = (int64_t)(m->welcome.beat_ms > 0 ? m->welcome.beat_ms : BEAT_MS) * 1000;
-    g->lost_us =
-        m->welcome.lost_ms > 0 ? (int64_t)m->welcome.lost_ms * 1000 : g->beat_us * BEATS_MISSED;
     if (g->told)
         io_say(s, "the broker at %s is back", s->endpoint);
     g->told = false;
     session_lock(s);
-    (void)core_input(s->core, m, now);
     set_away(s, NULL);
     s->lost = false;
     s->phase = PHASE_OPEN;
@@ -155,7 +133,7 @@ welcome(struct grid *g, const struct message *m, int64_t now)
 }
 
 static void
-refused(struct grid *g, const char *why, int64_t now)
+refused(struct grid *g, const char *why)
 {
     futures_t *s = g->session;
     char text[LIMIT_TEXT];
@@ -163,31 +141,61 @@ refused(struct grid *g, const char *why, int64_t now)
     snprintf(text, sizeof(text), "the broker at %s refused this session: %s", s->endpoint, why);
     if (s->phase == PHASE_OPENING)
         io_failed(s, EPROTO, text);
-    restart(g, now, why);
+    gone(g, why);
 }
 
 /* No broker for too long: whoever waits is told so. */
 static void
-give_up(struct grid *g, int64_t now)
+give_up(struct grid *g)
 {
     futures_t *s = g->session;
     char text[512];
 
-    if (g->gone == CLOCK_NEVER || s->config.lost_timeout < 0 ||
-        now < g->gone + (int64_t)s->config.lost_timeout * 1000)
-        return;
     snprintf(text, sizeof(text), "the broker at %s has not answered for %g s", s->endpoint,
              s->config.lost_timeout / 1e3);
     session_lock(s);
-    if (s->phase == PHASE_OPEN) {
-        if (!s->lost)
-            set_away(s, text);
-        s->lost = true;
-        core_end_all(s->core, OUTCOME_LOST, text, false);
-        if (s->core->news)
-            session_news(s);
-    }
+    set_away(s, text);
+    s->lost = true;
+    core_end_all(s->core, OUTCOME_LOST, text, false);
+    session_news(s);
     session_unlock(s);
+}
+
+static void
+converse(struct grid *g, int64_t now)
+{
+    static const struct message beat = {.type = MESSAGE_BEAT};
+    struct conversation_effect e;
+
+    conversation_tick(&g->talk, now);
+    while (conversation_output(&g->talk, &e)) {
+        switch (e.event) {
+        case CONVERSATION_REFUSED:
+            refused(g, e.why);
+            break;
+        case CONVERSATION_LOST:
+            gone(g, e.why);
+            break;
+        case CONVERSATION_RESTART:
+            link_restart(g->link, now);
+            break;
+        case CONVERSATION_HELLO:
+            say_hello(g, now);
+            break;
+        case CONVERSATION_BEAT:
+            say(g, &beat, now);
+            break;
+        case CONVERSATION_LISTEN:
+            conversation_bytes(&g->talk, link_heard(g->link, now), now);
+            break;
+        case CONVERSATION_FORSAKEN:
+            give_up(g);
+            break;
+        case CONVERSATION_UNEXPLAINED: /* who opens a session is told in the end: see io.c */
+        case CONVERSATION_NOTHING:
+            break;
+        }
+    }
 }
 
 /* ---- messages ---------------------------------------------------------------------------------
@@ -203,8 +211,7 @@ send_part(struct grid *g, const struct message_program_wanted *wanted, int64_t n
             return; /* workers have it */
         executable_part(g->session->executable, wanted, &m.program_part);
     }
-    if (link_send(g->link, &m) != 0)
-        restart(g, now, "out of memory");
+    say(g, &m, now);
     blob_unref(m.program_part.columns.data);
 }
 
@@ -226,7 +233,8 @@ send_parts(struct grid *g, int64_t now)
 {
     struct wanted *w;
 
-    while ((w = TAILQ_FIRST(&g->wanted)) != NULL && link_backlog(g->link) < BACKLOG) {
+    while (conversation_is_open(&g->talk) && (w = TAILQ_FIRST(&g->wanted)) != NULL &&
+           link_backlog(g->link) < BACKLOG) {
         struct message_program_wanted m = {.digest = w->digest, .offset = w->offset};
 
         TAILQ_REMOVE(&g->wanted, w, link);
@@ -242,16 +250,9 @@ take(struct grid *g, const struct message *m, int64_t now)
     futures_t *s = g->session;
     int failed;
 
+    if (!conversation_input(&g->talk, m, now))
+        return;
     switch (m->type) {
-    case MESSAGE_WELCOME:
-        welcome(g, m, now);
-        return;
-    case MESSAGE_REFUSED:
-        refused(g, m->text, now);
-        return;
-    case MESSAGE_BYE:
-        restart(g, now, m->text == NULL || *m->text == '\0' ? "it said goodbye" : m->text);
-        return;
     case MESSAGE_PROGRAM_WANTED:
         want_part(g, &m->program_wanted);
         return;
@@ -259,19 +260,18 @@ take(struct grid *g, const struct message *m, int64_t now)
         io_print(s, &m->output);
         return;
     case MESSAGE_NOTICE:
-        if (g->welcome)
-            (void)io_notice(s, &m->notice, now);
-        return;
+        failed = io_notice(s, &m->notice, now);
+        break;
     default:
+        session_lock(s);
+        failed = core_input(s->core, m, now);
+        session_unlock(s);
         break;
     }
-    if (!g->welcome)
-        return;
-    session_lock(s);
-    failed = core_input(s->core, m, now);
-    session_unlock(s);
     if (failed != 0) /* there will be another time for it */
-        restart(g, now, "out of memory here");
+        conversation_fail(&g->talk, "out of memory here", now);
+    else if (m->type == MESSAGE_WELCOME)
+        welcome(g);
 }
 
 static void
@@ -282,12 +282,10 @@ receive(struct grid *g, int64_t now)
     int n = 0, got;
 
     while (n++ < AT_ONCE && (got = link_receive(g->link, &m, &why)) != 0) {
-        if (got < 0) {
-            restart(g, now, why);
-            break;
-        }
-        g->heard = now;
-        take(g, &m, now);
+        if (got > 0)
+            take(g, &m, now);
+        else
+            conversation_fail(&g->talk, why, now);
     }
     session_lock(g->session);
     if (g->session->core->news)
@@ -303,20 +301,15 @@ send_some(struct grid *g, int64_t now)
     struct message m;
     int sent = 0;
 
-    while (g->welcome && link_backlog(g->link) < BACKLOG && sent < AT_ONCE) {
-        int failed = 0;
+    while (conversation_is_open(&g->talk) && link_backlog(g->link) < BACKLOG && sent < AT_ONCE) {
         bool any;
 
         session_lock(s);
         if ((any = core_output(s->core, &m, now)))
-            failed = link_send(g->link, &m);
+            say(g, &m, now);
         if (s->core->news)
             session_news(s);
         session_unlock(s);
-        if (failed != 0) {
-            restart(g, now, strerror(errno));
-            return false;
-        }
         if (!any)
             return false;
         sent++;
@@ -331,35 +324,10 @@ events(struct grid *g, int64_t now)
 
     while ((e = link_event(g->link)) != LINK_NONE) {
         if (e == LINK_UP)
-            say_hello(g, now);
+            conversation_up(&g->talk, now);
         else
-            gone(g, now, "the connection was lost");
+            conversation_down(&g->talk, now);
     }
-}
-
-static void
-signs_of_life(struct grid *g, int64_t now)
-{
-    static const struct message beat = {.type = MESSAGE_BEAT};
-
-    if (g->hello != CLOCK_NEVER && now >= g->hello + HELLO_US)
-        restart(g, now, "it does not answer the hello");
-    if (!g->welcome)
-        return;
-    if (now >= g->heard + g->lost_us) {
-        int64_t bytes = link_heard(g->link, now); /* of what is long under way */
-
-        g->heard = bytes > g->heard ? bytes : g->heard;
-    }
-    if (now >= g->heard + g->lost_us) {
-        restart(g, now, "it is silent");
-        return;
-    }
-    if (now < g->beaten + g->beat_us)
-        return;
-    g->beaten = now;
-    if (link_send(g->link, &beat) != 0)
-        restart(g, now, strerror(errno));
 }
 
 static int64_t
@@ -372,15 +340,9 @@ static int64_t
 deadline_of(const struct grid *g)
 {
     futures_t *s = g->session;
-    int64_t deadline = link_deadline(g->link);
+    int64_t deadline = earlier(link_deadline(g->link), conversation_deadline(&g->talk));
 
-    if (g->hello != CLOCK_NEVER)
-        deadline = earlier(deadline, g->hello + HELLO_US);
-    if (g->welcome)
-        deadline = earlier(deadline, earlier(g->heard + g->lost_us, g->beaten + g->beat_us));
     session_lock(s);
-    if (g->gone != CLOCK_NEVER && s->config.lost_timeout >= 0 && !s->lost)
-        deadline = earlier(deadline, g->gone + (int64_t)s->config.lost_timeout * 1000);
     deadline = earlier(deadline, core_deadline(s->core));
     deadline = earlier(deadline, core_taken_deadline(s->core));
     session_unlock(s);
@@ -396,8 +358,7 @@ turn(struct grid *g)
     link_tick(g->link, now);
     receive(g, now); /* before the end of the connection that it came by */
     events(g, now);
-    signs_of_life(g, now);
-    give_up(g, now);
+    converse(g, now);
     session_lock(s);
     core_tick(s->core, now);
     if (s->core->news)
@@ -421,8 +382,9 @@ flush(struct grid *g)
     static const struct message bye = {.type = MESSAGE_BYE, .text = "the session was closed"};
     int64_t end = clock_us() + FLUSH_MS * 1000;
     int64_t now;
+    int linger_ms = 0;
 
-    while (g->welcome && (now = clock_us()) < end) {
+    while (conversation_is_open(&g->talk) && (now = clock_us()) < end) {
         bool more = send_some(g, now);
 
         link_tick(g->link, now);
@@ -432,16 +394,17 @@ flush(struct grid *g)
         if (!more)
             (void)poller_wait(g->poller, clock_poll_timeout(end, now));
     }
-    if (g->welcome)
-        (void)link_send(g->link, &bye);
     now = clock_us();
-    link_free(g->link, g->welcome && now < end ? (int)((end - now) / 1000) : 0);
+    if (conversation_leave(&g->talk) && link_send(g->link, &bye) == 0 && now < end)
+        linger_ms = (int)((end - now) / 1000);
+    link_free(g->link, linger_ms);
 }
 
 void
 grid_run(futures_t *s)
 {
-    struct grid g = {.session = s, .hello = CLOCK_NEVER, .gone = CLOCK_NEVER};
+    struct grid g = {.session = s};
+    uint8_t id[16];
     char why[512];
 
     TAILQ_INIT(&g.wanted);
@@ -453,7 +416,8 @@ grid_run(futures_t *s)
         io_failed(s, ENOSYS, "libsodium does not work here");
         return;
     }
-    randombytes_buf(g.id, sizeof(g.id));
+    randombytes_buf(id, sizeof(id));
+    conversation_init(&g.talk, id, (int64_t)s->config.lost_timeout * 1000, clock_us());
     if (gethostname(g.host, sizeof(g.host) - 1) != 0)
         strcpy(g.host, "?");
     if ((g.poller = poller_new()) == NULL || io_watch(s, g.poller, &g.wake) != 0 ||

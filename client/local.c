@@ -173,6 +173,7 @@ greet(struct local *l, int64_t now)
     if (scheduler_input(l->scheduler, CLIENT, &m, now) != 0)
         return -1;
     supervisor_hello(l->supervisor, &m);
+    m.hello.protocol = LADLE_PROTOCOL;
     return scheduler_input(l->scheduler, WORKER, &m, now);
 }
 

@@ -16,11 +16,6 @@
 #include <sys/random.h>
 
 enum {
-    /* An attempt without any sign from ZeroMQ (a name that is not resolved gives none) is given up
-     * after this, then twice this ... */
-    PATIENCE_LEAST = 1000 * 1000,
-    PATIENCE_MOST = 10 * 1000 * 1000,
-    CONNECT_MS = 5000,
     /* ZeroMQ's own reconnection comes too late to happen. Turning it off (-1), or ZMQ_IMMEDIATE,
      * makes libzmq throw away what had arrived when the connection ends: a REFUSED, say. */
     NEVER_MS = 24 * 3600 * 1000,
@@ -48,12 +43,8 @@ struct link {
     struct watch socket_watch, monitor_watch;
 
     enum state state;
-    int fd;        /* of its connection; -1: there is none */
-    bool answered; /* this socket was UP */
-    int64_t since; /* when this socket began to connect */
-    int64_t again; /* DOWN: when to connect; CONNECTING: when to give up */
+    int fd; /* of its connection; -1: there is none */
     struct redial redial;
-    int64_t patience;
 
     unsigned connection; /* number of the last that came up */
     unsigned told;       /* number of the one the owner believes in; 0: none */
@@ -110,18 +101,10 @@ close_socket(struct link *l, int linger_ms)
 static void
 go_down(struct link *l, int64_t now)
 {
-    int64_t lasted = l->answered ? now - l->since : 0;
-
-    if (l->answered) {
-        l->patience = PATIENCE_LEAST;
-    } else if (l->state == CONNECTING && (l->patience *= 2) > PATIENCE_MOST) {
-        l->patience = PATIENCE_MOST;
-    }
     close_socket(l, 0);
     drop_backlog(l);
     l->state = DOWN;
-    l->answered = false;
-    l->again = redial_at(&l->redial, lasted, now);
+    redial_over(&l->redial, now);
 }
 
 static int
@@ -150,7 +133,7 @@ open_socket(struct link *l)
     snprintf(monitor, sizeof(monitor), "inproc://monitor-%u", ++l->sockets);
     if ((l->socket = zmq_socket(l->context, ZMQ_DEALER)) == NULL ||
         frames_configure(l->socket) != 0 || set(l->socket, ZMQ_RECONNECT_IVL, NEVER_MS) != 0 ||
-        set(l->socket, ZMQ_CONNECT_TIMEOUT, CONNECT_MS) != 0 ||
+        set(l->socket, ZMQ_CONNECT_TIMEOUT, REDIAL_CONNECT_MS) != 0 ||
         set(l->socket, ZMQ_IPV6, l->ipv6) != 0 ||
         zmq_socket_monitor(
             l->socket, monitor,
@@ -168,14 +151,10 @@ open_socket(struct link *l)
 static void
 connect_now(struct link *l, int64_t now)
 {
-    if (open_socket(l) != 0) { /* out of descriptors or memory: they may come back */
-        l->state = CONNECTING;
-        go_down(l, now);
-        return;
-    }
+    redial_begin(&l->redial, now);
     l->state = CONNECTING;
-    l->since = now;
-    l->again = now + l->patience;
+    if (open_socket(l) != 0) /* out of descriptors or memory: they may come back */
+        go_down(l, now);
 }
 
 static void
@@ -186,12 +165,12 @@ monitor_event(struct link *l, int event, int32_t value)
         l->fd = value;
         /* fall through */
     case ZMQ_EVENT_CONNECT_DELAYED:
-        l->again = l->since + PATIENCE_MOST; /* ZeroMQ has its own limits from here on */
+        redial_reached(&l->redial);
         break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         if (l->state == CONNECTING) {
             l->state = UP;
-            l->answered = true;
+            redial_answered(&l->redial);
             if (++l->connection == 0) /* 0: none */
                 l->connection++;
         }
@@ -260,18 +239,16 @@ link_new(struct poller *poller, const char *endpoint, int64_t now)
     zmq_msg_init(&l->header);
     l->poller = poller;
     l->ipv6 = e.ipv6;
-    l->patience = PATIENCE_LEAST;
     l->socket_watch = (struct watch){.ready = socket_ready, .arg = l};
     l->monitor_watch = (struct watch){.ready = monitor_ready, .arg = l};
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
         random = (uint32_t)now;
-    redial_init(&l->redial, random);
+    redial_init(&l->redial, random, now);
     if ((l->endpoint = strdup(endpoint)) == NULL || (l->arena = arena_new()) == NULL ||
         (l->context = zmq_ctx_new()) == NULL) {
         link_free(l, 0);
         return NULL;
     }
-    l->again = now;
     connect_now(l, now);
     return l;
 }
@@ -337,7 +314,7 @@ link_free(struct link *l, int linger_ms)
 static enum link_event
 untold(const struct link *l)
 {
-    if (l->told != 0 && (!l->answered || l->told != l->connection))
+    if (l->told != 0 && (!l->redial.answered || l->told != l->connection))
         return LINK_DOWN;
     return l->told == 0 && l->state == UP ? LINK_UP : LINK_NONE;
 }
@@ -438,9 +415,9 @@ link_tick(struct link *l, int64_t now)
         flush(l);
     if (l->state == BROKEN && !can(l->socket, ZMQ_POLLIN))
         go_down(l, now);
-    else if (l->state == CONNECTING && now >= l->again)
+    else if (l->state == CONNECTING && now >= redial_deadline(&l->redial))
         go_down(l, now);
-    if (l->state == DOWN && now >= l->again)
+    if (l->state == DOWN && now >= redial_deadline(&l->redial))
         connect_now(l, now);
 }
 
@@ -451,7 +428,7 @@ link_deadline(const struct link *l)
         (l->monitor != NULL && can(l->monitor, ZMQ_POLLIN)))
         return 0;
     if (l->state != UP)
-        return l->again;
+        return redial_deadline(&l->redial);
     if (can(l->socket, ZMQ_POLLIN) || (!STAILQ_EMPTY(&l->backlog) && can(l->socket, ZMQ_POLLOUT)))
         return 0;
     return CLOCK_NEVER;

@@ -51,8 +51,6 @@ struct supervisor {
     char **envp;
     char *libraries;
     char host[256];
-    uint8_t session[16];
-    uint64_t instance; /* of the last broker; 0 */
     bool hold;
     int64_t now, deadline;   /* of processes, as of the last tick */
     char why[512];           /* of a start that failed */

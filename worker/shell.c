@@ -2,6 +2,7 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
+#include "../net/conversation.h"
 #include "../net/link.h"
 #include "../proto/limits.h"
 
@@ -11,14 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #define MESSAGES 256             /* in one turn, before timers */
 #define BACKLOG_HIGH (16u << 20) /* the broker reads slowly: executors wait */
 #define BACKLOG_LOW (4u << 20)
-#define SILENT_FIRST_US 3000000  /* without a broker, until that is explained ... */
-#define SILENT_AGAIN_US 60000000 /* ... and once more */
 #define DIAGNOSE_MS 1000
 #define LINGER_MS 2000
 
@@ -29,21 +29,17 @@ struct shell {
     char *endpoint;
     unsigned slots;
     struct watch signals;
-    bool welcomed; /* on this connection */
+    struct conversation talk;
     bool was_ready;
-    int64_t keep_us;  /* how long work is kept without a broker */
-    int64_t drop_at;  /* so it is dropped at; CLOCK_NEVER: there is a broker, or nothing is kept */
     uint64_t dropped; /* results; as was said last */
-    int64_t beat_us, lost_us;
-    int64_t heard, beat; /* when; when the next one is due */
-    int64_t explain;     /* when to say that nobody answers */
-    unsigned stops;      /* signals that asked for it */
-    int64_t drain_ms;    /* what runs may go on so long */
-    int64_t ends_at;     /* nothing may run then; CLOCK_NEVER */
+    unsigned stops;   /* signals that asked for it */
+    int64_t drain_ms; /* what runs may go on so long */
+    int64_t ends_at;  /* nothing may run then; CLOCK_NEVER */
     bool draining;
     bool hurry;
     bool refused;
     bool holding;
+    bool linger; /* what was sent last is worth some time */
 };
 
 static void
@@ -83,19 +79,20 @@ shell_new(const char *endpoint, const struct supervisor_config *config, int64_t 
     struct supervisor_config with_poller = *config;
     struct shell *s = calloc(1, sizeof(*s));
     int64_t now = clock_us();
+    uint8_t session[16];
 
     snprintf(why, size, "out of memory");
     if (s == NULL)
         return NULL;
     s->signals.fd = -1;
     s->slots = config->slots;
-    s->keep_us = keep_us;
-    s->drop_at = CLOCK_NEVER;
     s->drain_ms = drain_ms;
     s->ends_at = config->ends_at > 0 ? config->ends_at : CLOCK_NEVER;
-    s->lost_us = BEAT_MS * BEATS_MISSED * 1000LL;
-    s->explain = now + SILENT_FIRST_US;
-    s->heard = now;
+    if (getrandom(session, sizeof(session), 0) != sizeof(session)) {
+        snprintf(why, size, "no random numbers: %s", strerror(errno));
+        goto fail;
+    }
+    conversation_init(&s->talk, session, keep_us, now);
     if ((s->endpoint = strdup(endpoint)) == NULL)
         goto fail;
     if ((s->poller = poller_new()) == NULL || watch_signals(s) != 0) {
@@ -125,7 +122,7 @@ shell_free(struct shell *s)
         return;
     supervisor_free(s->supervisor);
     if (s->link != NULL)
-        link_free(s->link, s->hurry || !s->welcomed ? 0 : LINGER_MS);
+        link_free(s->link, s->linger ? LINGER_MS : 0);
     if (s->signals.fd >= 0) {
         poller_unwatch(s->poller, &s->signals);
         close(s->signals.fd);
@@ -139,78 +136,125 @@ shell_free(struct shell *s)
  * ------------------------------------------------------------------------------ */
 
 static void
-lose(struct shell *s, int64_t now)
+say_hello(struct shell *s, int64_t now)
 {
-    if (s->welcomed) {
-        log_warn("the connection to the broker at %s is lost: its work is kept for %g s",
-                 s->endpoint, (double)s->keep_us / 1e6);
-        supervisor_lost(s->supervisor, now);
-        s->drop_at = now + s->keep_us;
-    }
-    s->welcomed = false;
-    s->explain = now + SILENT_FIRST_US;
+    struct message hello;
+
+    supervisor_hello(s->supervisor, &hello);
+    conversation_introduce(&s->talk, &hello.hello);
+    if (link_send(s->link, &hello) != 0)
+        conversation_unsent(&s->talk, errno, now);
 }
 
 static void
-start_over(struct shell *s, const char *why, int64_t now)
+beat(struct shell *s, int64_t now)
 {
-    log_warn("%s: connecting again", why);
-    lose(s, now);
-    link_restart(s->link, now);
-    s->heard = now;
+    static const struct message m = {.type = MESSAGE_BEAT};
+
+    if (link_send(s->link, &m) != 0)
+        conversation_unsent(&s->talk, errno, now);
 }
 
-/* No broker for so long: nobody can want it any more. */
+static void
+lose(struct shell *s, const struct conversation_effect *e, int64_t now)
+{
+    if (!e->was_open)
+        return;
+    log_warn("the broker at %s is lost (%s): its work is kept for %g s", s->endpoint, e->why,
+             (double)s->talk.keep_us / 1e6);
+    supervisor_lost(s->supervisor, now);
+}
+
+static void
+refuse(struct shell *s, const char *why)
+{
+    fprintf(stderr, "ladle-worker: the broker at %s refused this worker: %s\n", s->endpoint, why);
+    s->refused = true;
+}
+
+/* Nobody can want it any more. */
 static void
 drop_work(struct shell *s, int64_t now)
 {
-    if (s->welcomed || now < s->drop_at)
-        return;
     log_warn("no broker at %s for %g s: its work is dropped", s->endpoint,
-             (double)s->keep_us / 1e6);
+             (double)s->talk.keep_us / 1e6);
     supervisor_reset(s->supervisor, now);
-    s->drop_at = CLOCK_NEVER;
+}
+
+static void
+explain(struct shell *s)
+{
+    char text[512];
+
+    if (s->draining)
+        return;
+    link_diagnose(s->endpoint, DIAGNOSE_MS, text, sizeof(text));
+    fprintf(stderr, "ladle-worker: waiting for the broker at %s: %s\n", s->endpoint, text);
+}
+
+static void
+converse(struct shell *s, int64_t now)
+{
+    struct conversation_effect e;
+
+    conversation_tick(&s->talk, now);
+    while (conversation_output(&s->talk, &e)) {
+        switch (e.event) {
+        case CONVERSATION_REFUSED:
+            refuse(s, e.why);
+            break;
+        case CONVERSATION_LOST:
+            lose(s, &e, now);
+            break;
+        case CONVERSATION_RESTART:
+            link_restart(s->link, now);
+            break;
+        case CONVERSATION_HELLO:
+            say_hello(s, now);
+            break;
+        case CONVERSATION_BEAT:
+            beat(s, now);
+            break;
+        case CONVERSATION_LISTEN:
+            conversation_bytes(&s->talk, link_heard(s->link, now), now);
+            break;
+        case CONVERSATION_FORSAKEN:
+            drop_work(s, now);
+            break;
+        case CONVERSATION_UNEXPLAINED:
+            explain(s);
+            break;
+        case CONVERSATION_NOTHING:
+            break;
+        }
+    }
 }
 
 static void
 follow_link(struct shell *s, int64_t now)
 {
     enum link_event event;
-    struct message hello;
 
     while ((event = link_event(s->link)) != LINK_NONE) {
-        if (event == LINK_DOWN) {
-            lose(s, now);
-            continue;
-        }
-        s->heard = now;
-        s->welcomed = false;
-        supervisor_hello(s->supervisor, &hello);
-        if (link_send(s->link, &hello) != 0)
-            log_warn("cannot say hello to the broker: %s", strerror(errno));
+        if (event == LINK_UP)
+            conversation_up(&s->talk, now);
+        else
+            conversation_down(&s->talk, now);
     }
 }
 
 static void
-welcome(struct shell *s, const struct message *m, int64_t now)
+welcome(struct shell *s, const struct message_welcome *m)
 {
-    s->welcomed = true;
-    s->beat_us = (m->welcome.beat_ms > 0 ? m->welcome.beat_ms : BEAT_MS) * 1000LL;
-    s->lost_us = (m->welcome.lost_ms > 0 ? m->welcome.lost_ms : BEAT_MS * BEATS_MISSED) * 1000LL;
-    s->beat = now + s->beat_us;
-    s->explain = CLOCK_NEVER;
-    s->drop_at = CLOCK_NEVER;
     if (supervisor_dropped(s->supervisor) > s->dropped)
         log_warn("%llu results were too many to be kept: their tasks will run again",
                  (unsigned long long)(supervisor_dropped(s->supervisor) - s->dropped));
     s->dropped = supervisor_dropped(s->supervisor);
-    supervisor_input(s->supervisor, m, now);
     if (!s->was_ready) {
-        printf("ladle-worker: ready, %s with %u slots at %s\n", m->welcome.name, s->slots,
-               s->endpoint);
+        printf("ladle-worker: ready, %s with %u slots at %s\n", m->name, s->slots, s->endpoint);
         fflush(stdout);
     } else {
-        log_info("connected again to the broker at %s, as %s", s->endpoint, m->welcome.name);
+        log_info("connected again to the broker at %s, as %s", s->endpoint, m->name);
     }
     s->was_ready = true;
 }
@@ -238,35 +282,15 @@ drain_when_due(struct shell *s, int64_t now)
 static void
 take(struct shell *s, const struct message *m, int64_t now)
 {
-    s->heard = now;
-    if (m->client != 0) {
-        if (s->welcomed)
-            supervisor_input(s->supervisor, m, now);
+    if (!conversation_input(&s->talk, m, now))
         return;
-    }
-    switch (m->type) {
-    case MESSAGE_WELCOME:
-        welcome(s, m, now);
-        break;
-    case MESSAGE_REFUSED:
-        fprintf(stderr, "ladle-worker: the broker at %s refused this worker: %s\n", s->endpoint,
-                m->text);
-        s->refused = true;
-        break;
-    case MESSAGE_BYE:
-        start_over(s, "the broker said goodbye", now);
-        break;
-    case MESSAGE_BEAT:
-        break;
-    case MESSAGE_DRAIN:
+    if (m->client == 0 && m->type == MESSAGE_WELCOME)
+        welcome(s, &m->welcome);
+    if (m->client == 0 && m->type == MESSAGE_DRAIN)
         drain(s, m->drain.grace_ms >= 0 ? m->drain.grace_ms : s->drain_ms, "an operator drains it",
               now);
-        break;
-    default:
-        if (s->welcomed)
-            supervisor_input(s->supervisor, m, now);
-        break;
-    }
+    else
+        supervisor_input(s->supervisor, m, now);
 }
 
 static void
@@ -274,13 +298,13 @@ receive(struct shell *s, int64_t now)
 {
     struct message m;
     const char *why;
-    int got = 1;
+    int got;
 
-    for (int i = 0; i < MESSAGES && got != 0 && !s->refused; i++) {
-        if ((got = link_receive(s->link, &m, &why)) > 0)
+    for (int i = 0; i < MESSAGES && (got = link_receive(s->link, &m, &why)) != 0; i++) {
+        if (got > 0)
             take(s, &m, now);
-        else if (got < 0)
-            log_warn("the broker sent what is no message: %s", why);
+        else
+            conversation_fail(&s->talk, why, now);
     }
 }
 
@@ -288,14 +312,15 @@ receive(struct shell *s, int64_t now)
  * ------------------------------------------------------------------------------- */
 
 static void
-send_out(struct shell *s)
+send_out(struct shell *s, int64_t now)
 {
     size_t backlog = link_backlog(s->link);
     struct message m;
 
-    while (s->welcomed && backlog < BACKLOG_HIGH && supervisor_output(s->supervisor, &m)) {
+    while (conversation_is_open(&s->talk) && backlog < BACKLOG_HIGH &&
+           supervisor_output(s->supervisor, &m)) {
         if (link_send(s->link, &m) != 0)
-            break; /* lost: that is told by an event */
+            conversation_unsent(&s->talk, errno, now);
         backlog = link_backlog(s->link);
     }
     if (s->holding ? backlog < BACKLOG_LOW : backlog >= BACKLOG_HIGH) {
@@ -304,55 +329,20 @@ send_out(struct shell *s)
     }
 }
 
-static void
-beat(struct shell *s, int64_t now)
-{
-    struct message m = {.type = MESSAGE_BEAT};
-
-    if (s->welcomed && now >= s->beat) {
-        (void)link_send(s->link, &m);
-        s->beat = now + s->beat_us;
-    }
-    if (link_is_up(s->link) && now - s->heard >= s->lost_us) {
-        int64_t bytes = link_heard(s->link, now); /* of what is long under way */
-
-        s->heard = bytes > s->heard ? bytes : s->heard;
-    }
-    if (link_is_up(s->link) && now - s->heard >= s->lost_us)
-        start_over(s, "the broker is silent", now);
-}
-
-static void
-explain(struct shell *s, int64_t now)
-{
-    char text[512];
-
-    if (s->welcomed || now < s->explain || s->draining)
-        return;
-    link_diagnose(s->endpoint, DIAGNOSE_MS, text, sizeof(text));
-    fprintf(stderr, "ladle-worker: waiting for the broker at %s: %s\n", s->endpoint, text);
-    s->explain = clock_us() + SILENT_AGAIN_US;
-}
-
 /* ---- the loop
  * ------------------------------------------------------------------------------------- */
 
 static int64_t
 deadline(const struct shell *s)
 {
-    int64_t at = supervisor_deadline(s->supervisor), next = link_deadline(s->link);
+    int64_t at = supervisor_deadline(s->supervisor), link = link_deadline(s->link);
+    int64_t talk = conversation_deadline(&s->talk);
 
-    if (next < at)
-        at = next;
-    if (!s->welcomed && s->drop_at < at)
-        at = s->drop_at;
-    if (s->welcomed && s->beat < at)
-        at = s->beat;
+    if (link < at)
+        at = link;
     if (s->ends_at < at)
         at = s->ends_at;
-    if (link_is_up(s->link) && s->heard + s->lost_us < at)
-        at = s->heard + s->lost_us;
-    return !s->welcomed && s->explain < at ? s->explain : at;
+    return talk < at ? talk : at;
 }
 
 static bool
@@ -360,8 +350,8 @@ stopped(const struct shell *s)
 {
     if (s->hurry || s->refused)
         return true;
-    return s->draining &&
-           (!s->welcomed || (supervisor_idle(s->supervisor) && link_backlog(s->link) == 0));
+    return s->draining && (!conversation_is_open(&s->talk) ||
+                           (supervisor_idle(s->supervisor) && link_backlog(s->link) == 0));
 }
 
 static void
@@ -369,8 +359,8 @@ say_goodbye(struct shell *s)
 {
     struct message m = {.type = MESSAGE_BYE, .text = s->hurry ? "ended at once" : "it was drained"};
 
-    if (s->welcomed && !s->refused)
-        (void)link_send(s->link, &m);
+    if (conversation_leave(&s->talk) && link_send(s->link, &m) == 0)
+        s->linger = !s->hurry;
 }
 
 int
@@ -388,11 +378,9 @@ shell_run(struct shell *s)
         link_tick(s->link, now);
         follow_link(s, now);
         receive(s, now);
-        drop_work(s, now);
+        converse(s, now);
         supervisor_tick(s->supervisor, now);
-        send_out(s);
-        beat(s, now);
-        explain(s, now);
+        send_out(s, now);
         now = clock_us();
     }
     say_goodbye(s);

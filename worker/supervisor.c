@@ -315,8 +315,6 @@ open_rest(struct supervisor *s)
         return fail("out of memory");
     if (gethostname(s->host, sizeof(s->host) - 1) != 0)
         strcpy(s->host, "unknown");
-    if (getrandom(s->session, sizeof(s->session), 0) != sizeof(s->session))
-        return fail("no random numbers: %s", strerror(errno));
     return 0;
 }
 
@@ -412,19 +410,16 @@ supervisor_hello(struct supervisor *s, struct message *m)
     memset(m, 0, sizeof(*m));
     m->type = MESSAGE_HELLO;
     m->hello.role = ROLE_WORKER;
-    m->hello.protocol = LADLE_PROTOCOL;
     m->hello.software = "ladle " LADLE_VERSION;
     m->hello.name = s->config.name;
     m->hello.host = s->host;
     m->hello.pid = (uint64_t)getpid();
-    memcpy(m->hello.session, s->session, sizeof(s->session));
     m->hello.window = WINDOW_WORKER;
     m->hello.slots = s->config.slots;
     m->hello.machine = machine_host();
     m->hello.labels = s->config.labels;
     m->hello.names = s->names;
     m->hello.nnames = s->config.nprograms;
-    m->hello.instance = s->instance;
     m->hello.memory = s->config.memory;
     if (s->config.ends_at > 0) {
         int64_t left = s->config.ends_at - clock_us();
@@ -474,7 +469,6 @@ supervisor_input(struct supervisor *s, const struct message *m, int64_t now)
     switch (m->type) {
     case MESSAGE_WELCOME:
         rename_worker(s, m->welcome.name);
-        s->instance = m->welcome.instance;
         break;
     case MESSAGE_PROGRAM_PART:
         on_part(s, &m->program_part);
@@ -560,7 +554,6 @@ supervisor_reset(struct supervisor *s, int64_t now)
     if (s->cache != NULL)
         programs_stop(s->cache);
     runner_reset(s->runner, now);
-    s->instance = 0; /* nothing is left of what it was given */
 }
 
 void

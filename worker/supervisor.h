@@ -53,8 +53,8 @@ const char *supervisor_error(void);
 /* Ends all executors, with SIGKILL and without waiting for tasks, and waits until they are gone. */
 void supervisor_free(struct supervisor *s);
 
-void supervisor_hello(struct supervisor *s,
-                      struct message *m); /* fill in what the broker wants to know */
+/* Fill in what the broker wants to know; what it needs to know again is net/conversation.h's. */
+void supervisor_hello(struct supervisor *s, struct message *m);
 
 /* WELCOME, JOB, SLICE, REVOKE, CANCEL, JOB_END, PROGRAM_PART, REFUSED from the broker. What has a
  * `client` is of the conversation between the broker and that client in an executor, in both

@@ -103,15 +103,21 @@ closed(struct actor *a, struct connection *c)
     plan_turn(b);
 }
 
-/* Time in which the broker itself did not run says nothing about its peers. */
+/* Time in which the broker itself did not run says nothing about its peers, and one of which
+ * nothing was amiss is heard. */
 static void
 check_bye(const struct broker *b, const struct connection *c, const struct message *m, bool woken)
 {
     const struct actor *peer = c->ends[SIDE_PEER];
+    int64_t then = (woken ? b->since : b->actor.sim->now) - SOON_US;
 
-    if (woken && m->client == 0 && peer != NULL && strstr(m->text, "silent") != NULL &&
-        c->faulty < b->since - SOON_US && peer->asleep < b->since - SOON_US)
+    if (m->client != 0 || peer == NULL || strstr(m->text, "silent") == NULL || c->faulty >= then ||
+        peer->asleep >= then)
+        return;
+    if (woken)
         sim_fail(b->actor.sim, "%s was lost because the broker itself was stopped", peer->name);
+    if (b->actor.asleep < then)
+        sim_fail(b->actor.sim, "%s was lost, though nothing was wrong with it", peer->name);
 }
 
 static void
@@ -305,6 +311,12 @@ bool
 broker_is_up(const struct broker *b)
 {
     return b->scheduler != NULL;
+}
+
+bool
+broker_was_awake(const struct broker *b, int64_t since)
+{
+    return b->scheduler != NULL && b->since == 0 && b->actor.asleep < since;
 }
 
 unsigned

@@ -10,6 +10,8 @@ struct connection *broker_connect(struct broker *b, struct actor *peer, int64_t 
 void broker_kill(struct broker *b, int64_t until);
 void broker_stop(struct broker *b, int64_t until);
 bool broker_is_up(const struct broker *b);
+/* Did it run all the time? */
+bool broker_was_awake(const struct broker *b, int64_t since);
 unsigned broker_lives(const struct broker *b);
 unsigned broker_workers(struct broker *b); /* that are with it */
 /* Nothing is left of any task. If not, *what is. */

@@ -17,7 +17,6 @@ enum wake { WAKE_TURN, WAKE_SUBMIT, WAKE_MORE };
 struct client {
     struct actor actor;
     unsigned number;
-    uint8_t session[16];
     struct line line;
     struct core *core;
     struct demand_list demands;
@@ -25,9 +24,7 @@ struct client {
     uint32_t life;      /* conversations so far */
     unsigned jobs_left; /* to be submitted */
     int64_t turn_at;
-    int64_t gone;         /* since when there is no broker; 0: there is */
-    uint64_t keep_ms;     /* its jobs go on for so long when it is silent */
-    int64_t lost_timeout; /* without a broker for so long, it gives up; 0: never */
+    uint64_t keep_ms; /* its jobs go on for so long when it is silent */
 };
 
 static struct client *
@@ -56,10 +53,7 @@ end(struct client *c, bool died)
     TAILQ_FOREACH (d, &c->demands, link) {
         demand_forsake(d);
     }
-    if (!died && c->line.talk.welcome)
-        line_say(&c->line,
-                 &(struct message){.type = MESSAGE_BYE, .text = "the session was closed"});
-    line_lost(&c->line, died);
+    line_leave(&c->line, died, "the session was closed");
     core_free(c->core);
     c->core = NULL;
     c->actor.gone = true;
@@ -95,7 +89,7 @@ maybe_done(struct client *c)
         if (!demand_is_over(d))
             return;
     }
-    if (c->core->jobs != NULL && c->line.talk.welcome)
+    if (c->core->jobs != NULL && conversation_is_open(&c->line.talk))
         return; /* something is to be told yet */
     sim_trace(c->actor.sim, "%s has all", c->actor.name);
     end(c, false);
@@ -109,7 +103,6 @@ say_hello(struct client *c)
 {
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.role = ROLE_CLIENT,
-                                  .protocol = LADLE_PROTOCOL,
                                   .software = "sim",
                                   .name = c->actor.name,
                                   .host = "sim",
@@ -118,30 +111,35 @@ say_hello(struct client *c)
                                   .window = c->window,
                                   .keep_ms = c->keep_ms}};
 
-    memcpy(m.hello.session, c->session, sizeof(c->session));
+    conversation_introduce(&c->line.talk, &m.hello);
     line_say(&c->line, &m);
-}
-
-static void
-gone(struct client *c)
-{
-    core_gone(c->core);
-    if (c->gone == 0)
-        c->gone = c->actor.sim->now;
 }
 
 static void
 give_up(struct client *c)
 {
-    struct sim *s = c->actor.sim;
     struct demand *d;
 
-    if (c->gone == 0 || c->lost_timeout == 0 || s->now < c->gone + c->lost_timeout)
-        return;
     TAILQ_FOREACH (d, &c->demands, link) {
         demand_give_up(d);
     }
     core_end_all(c->core, OUTCOME_LOST, "the broker has not answered", false);
+}
+
+static void
+converse(struct client *c)
+{
+    struct conversation_effect e;
+
+    line_tick(&c->line);
+    while (line_output(&c->line, &e)) {
+        if (e.event == CONVERSATION_HELLO)
+            say_hello(c);
+        else if (e.event == CONVERSATION_LOST)
+            core_gone(c->core);
+        else
+            give_up(c);
+    }
 }
 
 static void
@@ -150,7 +148,7 @@ send_out(struct client *c)
     struct message m;
     struct demand *d;
 
-    while (c->line.talk.welcome && core_output(c->core, &m, c->actor.sim->now)) {
+    while (conversation_is_open(&c->line.talk) && core_output(c->core, &m, c->actor.sim->now)) {
         if (m.type == MESSAGE_NOTED && (d = demand_find(&c->demands, m.range.job)) != NULL)
             demand_noted(d, m.range.first, m.range.count);
         line_say(&c->line, &m);
@@ -176,11 +174,7 @@ turn(struct client *c)
     int64_t at;
 
     c->turn_at = INT64_MAX;
-    if (c->line.connection != NULL && !line_tick(&c->line))
-        gone(c);
-    if (line_dial(&c->line))
-        say_hello(c);
-    give_up(c);
+    converse(c);
     core_tick(c->core, s->now);
     read_results(c);
     send_out(c);
@@ -191,9 +185,6 @@ turn(struct client *c)
         at = core_taken_deadline(c->core);
     if (line_deadline(&c->line) < at)
         at = line_deadline(&c->line);
-    if (c->gone != 0 && c->lost_timeout != 0 && c->core->unended > 0 &&
-        c->gone + c->lost_timeout < at)
-        at = c->gone + c->lost_timeout;
     sim_plan(&c->actor, &c->turn_at, at > s->now ? at : s->now + 1, WAKE_TURN);
     maybe_done(c);
 }
@@ -206,7 +197,6 @@ welcome(struct client *c)
 {
     struct demand *d;
 
-    c->gone = 0;
     c->life++;
     TAILQ_FOREACH (d, &c->demands, link) {
         demand_tell_anew(d);
@@ -261,43 +251,31 @@ listen(struct client *c, const struct message *m)
 }
 
 static void
-lost(struct client *c)
-{
-    line_lost(&c->line, false);
-    gone(c);
-    plan_turn(c);
-}
-
-static void
 message(struct actor *a, struct connection *connection, const struct message *m)
 {
     struct client *c = of(a);
 
     (void)connection;
-    conversation_heard(&c->line.talk, m, a->sim->now);
-    if (m->type == MESSAGE_REFUSED)
-        sim_fail(a->sim, "%s was refused: %s", a->name, m->text);
-    if (m->type == MESSAGE_BYE) {
-        lost(c);
+    plan_turn(c);
+    if (!conversation_input(&c->line.talk, m, a->sim->now))
         return;
-    }
     if (m->type == MESSAGE_PROGRAM_WANTED)
         program_wanted(c, &m->program_wanted);
     if (m->type == MESSAGE_WELCOME)
         welcome(c);
-    if (!c->line.talk.welcome)
-        return;
     listen(c, m);
     if (core_input(c->core, m, a->sim->now) != 0)
         sim_fail(a->sim, "%s is out of memory", a->name);
-    plan_turn(c);
 }
 
 static void
 closed(struct actor *a, struct connection *connection)
 {
+    struct client *c = of(a);
+
     (void)connection;
-    lost(of(a));
+    line_ended(&c->line);
+    plan_turn(c);
 }
 
 struct connection *
@@ -316,7 +294,7 @@ submit(struct client *c)
     struct demand *d;
 
     c->jobs_left--;
-    d = demand_new(s, c->core, c->number, c->line.talk.welcome);
+    d = demand_new(s, c->core, c->number, conversation_is_open(&c->line.talk));
     TAILQ_INSERT_TAIL(&c->demands, d, link);
     sim_trace(s, "%s submits job %" PRIu64 " of %" PRIu64 " tasks", c->actor.name, d->number,
               d->count);
@@ -331,7 +309,7 @@ more(struct client *c, uint64_t number)
     struct sim *s = c->actor.sim;
     struct demand *d = demand_find(&c->demands, number);
 
-    if (demand_more(d, c->line.talk.welcome))
+    if (demand_more(d, conversation_is_open(&c->line.talk)))
         sim_wake(&c->actor, s->now + random_between(&s->random, 10, 3000), WAKE_MORE | number << 8);
     plan_turn(c);
 }
@@ -379,7 +357,7 @@ destroy(struct actor *a)
     struct client *c = of(a);
     struct demand *d;
 
-    line_lost(&c->line, true);
+    line_leave(&c->line, true, "");
     while ((d = TAILQ_FIRST(&c->demands)) != NULL) {
         TAILQ_REMOVE(&c->demands, d, link);
         demand_free(d);
@@ -396,6 +374,8 @@ client_new(struct sim *s, unsigned number)
 {
     struct client *c = calloc(1, sizeof(*c));
     struct random *r = &s->random;
+    uint8_t session[16];
+    int64_t lost_us, at;
 
     assert(c != NULL);
     c->actor.class = &class;
@@ -410,15 +390,15 @@ client_new(struct sim *s, unsigned number)
     c->window = (uint64_t)random_between(r, 1100000, 4000000);
     if (mix(s->seed + number, 67) % 4 == 0)
         c->window /= 50;
-    c->lost_timeout = random_chance(r, 15) ? random_between(r, 1000000, 20000000) : 0;
-    random_bytes(r, c->session, sizeof(c->session));
+    lost_us = random_chance(r, 15) ? random_between(r, 1000000, 20000000) : -1;
+    random_bytes(r, session, sizeof(session));
     c->keep_ms = random_chance(r, 30) ? 0 : random_below(r, 60000);
     if (s->restarts)
         c->keep_ms = 60000;
-    line_init(&c->line, &c->actor);
-    c->line.again = s->now + random_between(r, 0, 100000);
+    line_init(&c->line, &c->actor, session, lost_us);
+    at = s->now + random_between(r, 0, 100000);
     c->turn_at = INT64_MAX;
-    sim_plan(&c->actor, &c->turn_at, c->line.again, WAKE_TURN);
+    sim_plan(&c->actor, &c->turn_at, at, WAKE_TURN);
     sim_wake(&c->actor, s->now + random_between(r, 0, 1000000), WAKE_SUBMIT);
     sim_add(s, &c->actor);
     return &c->actor;

@@ -117,6 +117,7 @@ put(struct sim *s, struct connection *c, enum side to, struct packet *p)
     if (at <= w->last)
         at = w->last + 1;
     w->last = at;
+    p->at = at;
     STAILQ_INSERT_TAIL(&w->packets, p, link);
     c->refs++;
     sim_deliver(s, c, to, at);
@@ -234,6 +235,22 @@ connection_ready(const struct connection *c, enum side side)
     int64_t at = c->ways[side].stalled;
 
     return a != NULL && a->asleep > at ? a->asleep : at;
+}
+
+int64_t
+connection_heard(const struct connection *c, enum side side)
+{
+    const struct way *w = &c->ways[side];
+    int64_t now = c->ends[side]->sim->now, heard = INT64_MIN;
+    const struct packet *p;
+
+    if (w->stalled > now)
+        return INT64_MIN;
+    STAILQ_FOREACH (p, &w->packets, link) {
+        if (p->at <= now)
+            heard = p->at;
+    }
+    return heard;
 }
 
 static void

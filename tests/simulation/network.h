@@ -13,6 +13,7 @@ enum side {
 
 struct packet {
     STAILQ_ENTRY(packet) link;
+    int64_t at;  /* when it arrives, if nothing stops it */
     bool closes; /* no message: the connection ends */
     size_t size;
     struct blob *data;
@@ -55,6 +56,8 @@ void connection_stall(struct connection *c, enum side side, int64_t until);
 void connection_arrive(struct connection *c, enum side side);
 /* When a packet for that side may be looked at, at the earliest. */
 int64_t connection_ready(const struct connection *c, enum side side);
+/* When bytes came last that this side's process has not looked at; INT64_MIN: there are none. */
+int64_t connection_heard(const struct connection *c, enum side side);
 /* Look at what has arrived at the peer; with `all`, at what is under way, too. False: nothing. */
 bool connection_take(struct connection *c, bool all);
 void connection_unref(struct connection *c);

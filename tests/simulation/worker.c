@@ -39,7 +39,6 @@ struct worker {
     uint32_t slots;
     uint64_t window;
     const char *machine, *labels;
-    uint8_t session[16]; /* of this life */
     unsigned tasks_per_executor;
 
     struct line line;
@@ -50,10 +49,8 @@ struct worker {
     char cached[NAMES][65];
     char why[80];
     bool any_gone, draining;
-    uint64_t instance; /* of the last broker */
-    int64_t keep_us;   /* how long work is kept without one */
-    int64_t drop_at;
-    int64_t mute; /* until then it says nothing but BEAT */
+    int64_t keep_us; /* how long work is kept without a broker */
+    int64_t mute;    /* until then it says nothing but BEAT */
     int64_t turn_at;
 };
 
@@ -342,14 +339,14 @@ start(struct worker *w)
                                    .hands = &hands,
                                    .arg = w};
 
+    uint8_t session[16];
+
     w->runner = runner_new(&config);
     assert(w->runner != NULL && runner_executors(w->runner) <= EXECUTORS);
     w->draining = false;
-    random_bytes(&w->actor.sim->random, w->session, sizeof(w->session));
-    w->instance = 0;
-    w->drop_at = INT64_MAX;
+    random_bytes(&w->actor.sim->random, session, sizeof(session));
     w->actor.asleep = w->mute = 0;
-    line_init(&w->line, &w->actor);
+    line_init(&w->line, &w->actor, session, w->keep_us);
     w->turn_at = INT64_MAX;
     sim_plan(&w->actor, &w->turn_at, w->actor.sim->now, WAKE_TURN);
 }
@@ -360,7 +357,7 @@ end(struct worker *w, bool died)
 {
     struct sim *s = w->actor.sim;
 
-    line_lost(&w->line, died);
+    line_leave(&w->line, died, "stopped");
     history_worker_lost(s->history);
     for (unsigned i = 0; i < EXECUTORS; i++) {
         struct seat *seat = &w->seats[i];
@@ -419,7 +416,7 @@ worker_mute(struct actor *a, int64_t until)
 static bool
 may_exit(const struct worker *w)
 {
-    return w->draining && (!w->line.talk.welcome || runner_idle(w->runner));
+    return w->draining && (!conversation_is_open(&w->line.talk) || runner_idle(w->runner));
 }
 
 /* ---- the broker ---------------------------------------------------------------------------------
@@ -430,7 +427,6 @@ say_hello(struct worker *w)
 {
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.role = ROLE_WORKER,
-                                  .protocol = LADLE_PROTOCOL,
                                   .software = "sim",
                                   .name = w->actor.name,
                                   .host = "sim",
@@ -438,10 +434,9 @@ say_hello(struct worker *w)
                                   .slots = w->slots,
                                   .memory = w->slots * WORKER_MEMORY,
                                   .machine = w->machine,
-                                  .labels = w->labels,
-                                  .instance = w->instance}};
+                                  .labels = w->labels}};
 
-    memcpy(m.hello.session, w->session, sizeof(w->session));
+    conversation_introduce(&w->line.talk, &m.hello);
     line_say(&w->line, &m);
 }
 
@@ -453,28 +448,6 @@ lost(struct worker *w)
     memset(w->fetches, 0, sizeof(w->fetches));
     runner_lost(w->runner, w->actor.sim->now);
     ledger_clear(w->ledger);
-    w->drop_at = w->actor.sim->now + w->keep_us;
-}
-
-static void
-drop(struct worker *w)
-{
-    if (w->line.talk.welcome || w->actor.sim->now < w->drop_at)
-        return;
-    runner_reset(w->runner, w->actor.sim->now);
-    w->instance = 0;
-    w->drop_at = INT64_MAX;
-}
-
-static void
-lose(struct worker *w)
-{
-    bool welcome = w->line.talk.welcome;
-
-    line_lost(&w->line, false);
-    if (welcome)
-        lost(w);
-    plan_turn(w);
 }
 
 static void
@@ -482,21 +455,27 @@ send_out(struct worker *w)
 {
     struct message m;
 
-    while (w->line.talk.welcome && w->actor.sim->now >= w->mute && runner_output(w->runner, &m)) {
+    while (conversation_is_open(&w->line.talk) && w->actor.sim->now >= w->mute &&
+           runner_output(w->runner, &m)) {
         ledger_up(w->ledger, &m);
         line_say(&w->line, &m);
     }
 }
 
 static void
-tick_line(struct worker *w)
+converse(struct worker *w)
 {
-    bool welcome = w->line.talk.welcome;
+    struct conversation_effect e;
 
-    if (w->line.connection != NULL && !line_tick(&w->line) && welcome)
-        lost(w);
-    if (line_dial(&w->line))
-        say_hello(w);
+    line_tick(&w->line);
+    while (line_output(&w->line, &e)) {
+        if (e.event == CONVERSATION_HELLO)
+            say_hello(w);
+        else if (e.event == CONVERSATION_FORSAKEN)
+            runner_reset(w->runner, w->actor.sim->now);
+        else if (e.was_open)
+            lost(w);
+    }
 }
 
 static void
@@ -506,24 +485,19 @@ turn(struct worker *w)
     int64_t at;
 
     w->turn_at = INT64_MAX;
+    converse(w);
     bury(w);
-    drop(w);
     answer_wants(w);
     runner_tick(w->runner, s->now);
     send_out(w);
-    tick_line(w);
     if (s->thorough || s->steps % 16 == 0)
         runner_check(w->runner);
     if (may_exit(w)) {
         sim_trace(s, "%s ends", w->actor.name);
-        if (w->line.talk.welcome)
-            line_say(&w->line, &(struct message){.type = MESSAGE_BYE, .text = "stopped"});
         end(w, false);
         return;
     }
     at = runner_deadline(w->runner, s->now);
-    if (!w->line.talk.welcome && w->drop_at < at)
-        at = w->drop_at;
     if (line_deadline(&w->line) < at)
         at = line_deadline(&w->line);
     if (fetch_deadline(w) < at)
@@ -538,19 +512,8 @@ of_broker(struct worker *w, const struct message *m)
 {
     struct sim *s = w->actor.sim;
 
-    conversation_heard(&w->line.talk, m, s->now);
-    if (m->client == 0 && m->type == MESSAGE_REFUSED)
-        sim_fail(s, "%s was refused: %s", w->actor.name, m->text);
-    if (m->client == 0 && m->type == MESSAGE_BYE) {
-        lose(w);
+    if (!conversation_input(&w->line.talk, m, s->now))
         return;
-    }
-    if (!w->line.talk.welcome || m->type == MESSAGE_BEAT)
-        return;
-    if (m->client == 0 && m->type == MESSAGE_WELCOME) {
-        w->instance = m->welcome.instance;
-        w->drop_at = INT64_MAX;
-    }
     if (m->type == MESSAGE_PROGRAM_PART)
         take_part(w, &m->program_part);
     ledger_down(w->ledger, m);
@@ -583,7 +546,8 @@ closed(struct actor *a, struct connection *c)
     if (w->runner == NULL)
         return;
     if (c == w->line.connection) {
-        lose(w);
+        line_ended(&w->line);
+        plan_turn(w);
     } else if ((seat = seat_of(w, c)) < EXECUTORS) {
         connection_close(c, SIDE_BROKER, false);
         w->seats[seat].pipe = NULL;
