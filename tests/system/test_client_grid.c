@@ -1,5 +1,6 @@
 /* What a client makes of a grid that has no workers, or loses its broker. */
 #include "harness.h"
+#include "impostor.h"
 
 #include <ladle.h>
 
@@ -60,6 +61,14 @@ submit(futures_t *f, double x, const task_options_t *options)
 
     assert_non_null(u);
     return u;
+}
+
+/* Once, and then it falls silent. */
+static void *
+be_welcoming(void *arg)
+{
+    impostor_welcome(arg, 100, 300);
+    return NULL;
 }
 
 static void
@@ -153,6 +162,29 @@ a_broker_that_stays_away_loses_what_has_not_ended(void **state)
     assert_result(u, 25);
     future_destroy(&u);
     futures_destroy(&f);
+}
+
+/* And not that the connection was lost, which it gave up for that. */
+static void
+why_a_broker_was_given_up_is_told(void **state)
+{
+    char endpoint[256];
+    struct impostor *i;
+    pthread_t thread;
+    futures_t *f;
+    future_t *u;
+
+    (void)state;
+    i = impostor_new(endpoint);
+    assert_int_equal(pthread_create(&thread, NULL, be_welcoming, i), 0);
+    f = open_session(endpoint, -1);
+    pthread_join(thread, NULL);
+    u = submit(f, 3, NULL);
+    await(future_wait(u, 20) == -1 && strstr(futures_error(), "does not answer") != NULL, SOON);
+    assert_non_null(strstr(futures_error(), "(it is silent)"));
+    future_destroy(&u);
+    futures_destroy(&f);
+    impostor_free(i);
 }
 
 static void
@@ -284,6 +316,7 @@ main(void)
         TEST(without_workers_a_wait_says_so),
         TEST(a_need_that_nobody_meets_is_named),
         TEST(a_broker_that_stays_away_loses_what_has_not_ended),
+        TEST(why_a_broker_was_given_up_is_told),
         TEST(a_broker_that_comes_back_is_told_all_again),
         TEST(a_session_leaves_at_once_though_its_broker_hangs),
         TEST(a_killed_worker_costs_a_reduction_nothing),

@@ -1,5 +1,6 @@
 /* The broker dies, links break, processes are stopped: nothing runs twice, and nothing is lost. */
 #include "harness.h"
+#include "impostor.h"
 #include "proxy.h"
 
 #include <signal.h>
@@ -13,6 +14,7 @@
 
 static char endpoint[256];
 static struct process *broker;
+static struct impostor *impostor;
 static pid_t proxy;
 
 static int
@@ -29,6 +31,8 @@ teardown(void **state)
 {
     proxy_stop(proxy);
     proxy = 0;
+    impostor_free(impostor);
+    impostor = NULL;
     return harness_teardown(state);
 }
 
@@ -267,6 +271,45 @@ a_worker_without_a_broker_drops_its_work_in_the_end(void **state)
     await(processes_named("tasks", NULL, 0) == 0, SOON);
 }
 
+/* What it could not read may have been a slice: to go on would be to lose it. */
+static void
+a_worker_does_not_go_on_after_what_is_no_message(void **state)
+{
+    char at[256], option[300];
+    struct process *one;
+
+    (void)state;
+    impostor = impostor_new(at);
+    snprintf(option, sizeof(option), "--broker=%s", at);
+    one = process(harness_binary("ladle-worker"), option, "--slots=1", "--directory",
+                  harness_path("nonsense"));
+    impostor_welcome(impostor, 100, 600000);
+    await(process_wrote(one, "ready"), SOON);
+    assert_non_null(impostor_await(impostor, MESSAGE_BEAT, SOON));
+    impostor_say_bytes(impostor, "nonsense", 8);
+    impostor_welcome(impostor, 100, 600000); /* a new connection, and a new hello */
+    assert_non_null(impostor_await(impostor, MESSAGE_BEAT, SOON));
+    kill(one->pid, SIGTERM);
+    assert_non_null(impostor_await(impostor, MESSAGE_BYE, SOON));
+    assert_int_equal(process_await(one, SOON), 0);
+}
+
+static void
+a_worker_gives_a_silent_broker_up(void **state)
+{
+    char at[256], option[300];
+    struct process *one;
+
+    (void)state;
+    impostor = impostor_new(at);
+    snprintf(option, sizeof(option), "--broker=%s", at);
+    one = process(harness_binary("ladle-worker"), option, "--slots=1", "--directory",
+                  harness_path("silence"));
+    impostor_welcome(impostor, 100, 500);
+    impostor_welcome(impostor, 100, 500);
+    await(process_wrote(one, "is lost (it is silent)"), SOON);
+}
+
 /* ---- links ------------------------------------------------------------------------------------
  */
 
@@ -374,6 +417,8 @@ main(int argc, char **argv)
         TEST(what_may_run_once_is_lost_with_worker_and_broker),
         TEST(a_broker_that_was_stopped_runs_nothing_twice),
         TEST(a_worker_without_a_broker_drops_its_work_in_the_end),
+        TEST(a_worker_does_not_go_on_after_what_is_no_message),
+        TEST(a_worker_gives_a_silent_broker_up),
         TEST(a_worker_whose_link_breaks_goes_on),
         TEST(a_worker_that_was_cut_off_brings_its_work_back),
         TEST(a_client_whose_link_breaks_loses_nothing),
