@@ -1,7 +1,8 @@
 /* sim.h - a whole grid in one process, on a virtual clock.
  *
  * The deciding halves are the real ones: the broker's scheduler, the workers' runner, the clients'
- * core, the nest in executors, and the codec between them. What is modelled is what has no policy:
+ * core, the nest in executors, what peers say to their broker beside the work, and the codec
+ * between them. What is modelled is what has no policy:
  * sockets, processes, and tasks. Everything that happens follows from the seed.
  */
 #ifndef LADLE_SIM_H
