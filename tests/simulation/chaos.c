@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define RESTARTS_US 10000000
+#define STEADY_US 6000000 /* a connection that lasted so long is soon followed by another */
 
 struct chaos {
     struct actor actor;
@@ -91,7 +92,7 @@ strike_connection(struct sim *s, enum fault f)
     bool up, down;
     int64_t until;
 
-    if (c == NULL)
+    if (c == NULL || (s->restarts && s->now < c->since + STEADY_US))
         return;
     name = c->ends[SIDE_PEER]->name;
     up = random_chance(&s->random, 60);
@@ -294,7 +295,7 @@ chaos_new(struct sim *s)
     for (int f = 0; f < FAULT_KINDS; f++) {
         if (!random_chance(&s->random, on) && !(s->restarts && f == FAULT_KILL_BROKER))
             continue;
-        if (s->restarts && f != FAULT_KILL_BROKER)
+        if (s->restarts && f != FAULT_KILL_BROKER && f != FAULT_CUT)
             continue;
         if (is_asked_for((enum fault)f))
             c->chance[f] = 1 + (unsigned)random_below(&s->random, 25);

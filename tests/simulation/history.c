@@ -302,8 +302,9 @@ check_record(const struct history *h, const struct record *r)
                  r->crashed, crashes);
     /* What runs, or has run, goes on and is told to the next broker. */
     if (s->restarts && r->starts > 1 + r->crashed + r->failed + r->killed + r->casualties)
-        sim_fail(s, "c%u: task %u was started %u times, though only the broker was gone", r->client,
-                 serial, r->starts);
+        sim_fail(s,
+                 "c%u: task %u was started %u times, though only connections and brokers were lost",
+                 r->client, serial, r->starts);
     if (r->spec->once && r->starts > 1)
         sim_fail(s, "c%u: task %u may run once, and was started %u times", r->client, serial,
                  r->starts);

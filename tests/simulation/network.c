@@ -20,6 +20,7 @@ connection_new(struct actor *broker, struct actor *peer, int64_t delay)
     for (int i = 0; i < 2; i++)
         STAILQ_INIT(&c->ways[i].packets);
     c->delay = delay;
+    c->since = peer->sim->now;
     c->refs = 2;
     return c;
 }

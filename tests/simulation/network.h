@@ -34,6 +34,7 @@ struct connection {
     struct way ways[2];
     uint32_t number; /* for the broker */
     int64_t delay;   /* us, at most, as a rule */
+    int64_t since;   /* it is there */
     int64_t faulty;  /* until then, silence is no wonder */
     bool local;      /* a pipe: no network, no faults */
     bool pulled;     /* the peer takes messages out itself: connection_take() */

@@ -57,7 +57,8 @@ struct sim {
     int64_t done;        /* since when nobody has anything to do; 0: not yet */
     unsigned delay_most; /* us */
     unsigned clients_left;
-    bool restarts;  /* all that happens is that the broker is killed, and starts again soon */
+    bool restarts; /* all that happens is that the broker is killed, and starts again soon, and that
+                      now and then a connection ends */
     unsigned storm; /* so many workers, whose broker goes once; 0: a run like others */
     bool narrow;    /* of the workers that can run all, each has one slot */
 
