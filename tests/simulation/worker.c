@@ -20,6 +20,7 @@ enum wake { WAKE_TURN, WAKE_START };
 
 enum { NAMES = 8, EXECUTORS = LIMIT_EXECUTORS(8) };
 #define FETCH_US 5000000 /* without an answer it asks again */
+#define TURN_US 1000     /* what is decided is done by then */
 
 struct fetch { /* a program that it does not have yet */
     char digest[65];
@@ -49,7 +50,8 @@ struct worker {
     char cached[NAMES][65];
     char why[80];
     bool any_gone, draining;
-    int64_t keep_us; /* how long work is kept without a broker */
+    int64_t keep_us; /* how long work is kept without a broker ... */
+    int64_t lost_at; /* ... since then; INT64_MAX: it has one, or has dropped it */
     int64_t mute;    /* until then it says nothing but BEAT */
     int64_t turn_at;
 };
@@ -344,6 +346,7 @@ start(struct worker *w)
     w->runner = runner_new(&config);
     assert(w->runner != NULL && runner_executors(w->runner) <= EXECUTORS);
     w->draining = false;
+    w->lost_at = INT64_MAX;
     random_bytes(&w->actor.sim->random, session, sizeof(session));
     w->actor.asleep = w->mute = 0;
     line_init(&w->line, &w->actor, session, w->keep_us);
@@ -448,6 +451,18 @@ lost(struct worker *w)
     memset(w->fetches, 0, sizeof(w->fetches));
     runner_lost(w->runner, w->actor.sim->now);
     ledger_clear(w->ledger);
+    w->lost_at = w->actor.sim->now;
+}
+
+static void
+drop(struct worker *w)
+{
+    struct sim *s = w->actor.sim;
+
+    if (s->now - w->lost_at < w->keep_us - TURN_US)
+        sim_fail(s, "%s drops its work too early", w->actor.name);
+    runner_reset(w->runner, s->now);
+    w->lost_at = INT64_MAX;
 }
 
 static void
@@ -472,7 +487,7 @@ converse(struct worker *w)
         if (e.event == CONVERSATION_HELLO)
             say_hello(w);
         else if (e.event == CONVERSATION_FORSAKEN)
-            runner_reset(w->runner, w->actor.sim->now);
+            drop(w);
         else if (e.was_open)
             lost(w);
     }
@@ -486,6 +501,8 @@ turn(struct worker *w)
 
     w->turn_at = INT64_MAX;
     converse(w);
+    if (s->now - w->keep_us - TURN_US > w->lost_at)
+        sim_fail(s, "%s keeps its work for too long", w->actor.name);
     bury(w);
     answer_wants(w);
     runner_tick(w->runner, s->now);
@@ -514,6 +531,8 @@ of_broker(struct worker *w, const struct message *m)
 
     if (!conversation_input(&w->line.talk, m, s->now))
         return;
+    if (m->type == MESSAGE_WELCOME && m->client == 0)
+        w->lost_at = INT64_MAX;
     if (m->type == MESSAGE_PROGRAM_PART)
         take_part(w, &m->program_part);
     ledger_down(w->ledger, m);
