@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define RESTARTS_US 10000000
+#define CUTS_US 500000
 #define STEADY_US 6000000 /* a connection that lasted so long is soon followed by another */
 
 struct chaos {
@@ -224,13 +225,20 @@ is_asked_for(enum fault f)
     return f == FAULT_DELAY || f == FAULT_TWICE || f == FAULT_START || f == FAULT_PARTS;
 }
 
+static bool
+is_for_restarts(const struct sim *s, int f)
+{
+    return f == FAULT_KILL_BROKER || (f == FAULT_CUT && s->seed % 16 == 5);
+}
+
 /* A broker that is gone before all have found it is for other seeds. */
 static int64_t
 next_strike(struct chaos *c, uint64_t f)
 {
     struct sim *s = c->actor.sim;
 
-    return random_between(&s->random, s->restarts ? RESTARTS_US : 1, 2 * c->between[f]);
+    return random_between(&s->random, s->restarts && f == FAULT_KILL_BROKER ? RESTARTS_US : 1,
+                          2 * c->between[f]);
 }
 
 static void
@@ -293,16 +301,14 @@ chaos_new(struct sim *s)
     c->actor.sim = s;
     snprintf(c->actor.name, sizeof(c->actor.name), "chaos");
     for (int f = 0; f < FAULT_KINDS; f++) {
-        if (!random_chance(&s->random, on) && !(s->restarts && f == FAULT_KILL_BROKER))
-            continue;
-        if (s->restarts && f != FAULT_KILL_BROKER && f != FAULT_CUT)
+        if (s->restarts ? !is_for_restarts(s, f) : !random_chance(&s->random, on))
             continue;
         if (is_asked_for((enum fault)f))
             c->chance[f] = 1 + (unsigned)random_below(&s->random, 25);
         else
             c->between[f] = random_between(&s->random, 50000, 5000000);
         if (s->restarts)
-            c->between[f] = RESTARTS_US;
+            c->between[f] = f == FAULT_KILL_BROKER ? RESTARTS_US : CUTS_US;
     }
     return c;
 }

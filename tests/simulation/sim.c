@@ -254,6 +254,8 @@ begin(struct sim *s)
     s->delay_most = (unsigned)random_between(&s->random, 20, 3000);
     s->narrow = s->seed % 4 == 0;
     s->restarts = s->seed % 8 == 5;
+    if (s->restarts)
+        s->calm += 20000000;
     s->history = history_new(s);
     s->chaos = chaos_new(s);
     populate(s);
