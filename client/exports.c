@@ -313,6 +313,12 @@ nest_output(struct nest *n, struct message *m, int64_t now)
     return core_output(n->exporter, m, now);
 }
 
+int64_t
+nest_deadline(const struct nest *n)
+{
+    return core_taken_deadline(n->exporter);
+}
+
 bool
 nest_gone(struct nest *n)
 {

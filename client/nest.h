@@ -157,6 +157,7 @@ void nest_tell_running(struct nest *n, struct nest_session *s);
 int nest_input(struct nest *n, const struct message *m, int64_t now);
 /* The next one to the broker; borrowed until the next call. */
 bool nest_output(struct nest *n, struct message *m, int64_t now);
+int64_t nest_deadline(const struct nest *n); /* when it has to say something, whatever happens */
 /* The conversation is over. True if it is to begin anew, since there is work out, or may be. */
 bool nest_gone(struct nest *n);
 

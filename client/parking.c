@@ -195,7 +195,7 @@ send_out(void)
 {
     if (nest.broken)
         uplink_fail("out of memory");
-    if (nest.exporter->wants_output)
+    if (nest.exporter->wants_output || server.now_ns / 1000 >= nest_deadline(&nest))
         carried_send(&nest);
 }
 
@@ -391,14 +391,17 @@ run_spawned(void)
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-/* There is nothing to do: wait for a message, or until somebody has waited long enough. */
+/* There is nothing to do: wait for a message, or until somebody has waited long enough, be it the
+ * broker for word of its results. */
 static void
 idle(void)
 {
     const struct work *w = TAILQ_FIRST(&parking.timed);
-    int64_t until = w == NULL ? CLOCK_NEVER : w->until;
+    int64_t until = parking.open ? nest_deadline(&nest) : CLOCK_NEVER;
     int64_t trim = parking.open && stacks_used() ? clock_us() + TRIM_US : CLOCK_NEVER;
 
+    if (w != NULL && w->until < until)
+        until = w->until;
     if (uplink_wait(trim < until ? trim : until))
         serve_message();
     else if (trim < until)

@@ -44,6 +44,12 @@ runner_lost(struct runner *r, int64_t now)
 }
 
 uint64_t
+runner_kept(const struct runner *r)
+{
+    return reports_kept(r->out);
+}
+
+uint64_t
 runner_dropped(const struct runner *r)
 {
     return reports_dropped(r->out);

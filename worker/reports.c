@@ -545,6 +545,12 @@ reports_full(const struct reports *o)
 }
 
 uint64_t
+reports_kept(const struct reports *o)
+{
+    return o->bytes;
+}
+
+uint64_t
 reports_dropped(const struct reports *o)
 {
     return o->dropped;

@@ -37,6 +37,7 @@ void reports_ask(struct reports *o, uint64_t lease);
 void reports_adopted(struct reports *o, uint64_t lease, bool wanted); /* those that wait */
 /* There is as much as may be kept: without a broker nothing should be added. */
 bool reports_full(const struct reports *o);
+uint64_t reports_kept(const struct reports *o);    /* bytes of results that went out, or wait */
 uint64_t reports_dropped(const struct reports *o); /* results that were too many to be kept */
 
 #endif

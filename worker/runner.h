@@ -95,6 +95,7 @@ int64_t runner_deadline(const struct runner *r, int64_t now);
 /* There is no broker for now: keep running, and keep what it is to know. What it has not brought
  * here in full is forgotten. The next WELCOME brings HELD for each lease that is left. */
 void runner_lost(struct runner *r, int64_t now);
+uint64_t runner_kept(const struct runner *r);    /* bytes of results without an ACK */
 uint64_t runner_dropped(const struct runner *r); /* results that were too many to be kept */
 /* There will be no broker that wants what is here. */
 void runner_reset(struct runner *r, int64_t now);

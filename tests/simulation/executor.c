@@ -380,6 +380,11 @@ wake(struct actor *a, uint64_t what)
         e->ordered = true;
         executor_die(e, "killed by signal 9 (Killed)");
         break;
+    case WAKE_NEST:
+        e->told_at = INT64_MAX;
+        if (e->current == NULL)
+            executor_advance(e);
+        break;
     case WAKE_TIMED:
         if (e->alive && e->nest != NULL) {
             stacks_out_of_time(e);
@@ -498,6 +503,7 @@ executor_new(struct sim *s, const struct executor_config *config, struct connect
     snprintf(e->worker, sizeof(e->worker), "%s", config->name);
     snprintf(e->actor.name, sizeof(e->actor.name), "%.16s.e%u", config->name, config->number);
     e->alive = true;
+    e->told_at = INT64_MAX;
     e->board = e->shared = board_new();
     if (config->plain)
         e->board = board_new();

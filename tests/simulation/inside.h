@@ -88,9 +88,10 @@ struct executor {
     struct stack *current; /* runs */
     struct stack *awake;   /* its root, as far as the worker knows */
     uint64_t run;          /* counts stretches */
+    int64_t told_at;       /* its nest has to say something then */
 };
 
-enum executor_wake { WAKE_MAIL, WAKE_RUN, WAKE_HELLO, WAKE_TERM, WAKE_KILL, WAKE_TIMED };
+enum executor_wake { WAKE_MAIL, WAKE_RUN, WAKE_HELLO, WAKE_TERM, WAKE_KILL, WAKE_TIMED, WAKE_NEST };
 
 /* executor.c */
 void executor_say(struct executor *e, const struct message *m);

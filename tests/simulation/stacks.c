@@ -569,6 +569,8 @@ stacks_send_out(struct executor *e)
         m.client = 1;
         executor_say(e, &m);
     }
+    if (nest_deadline(e->nest) != INT64_MAX)
+        sim_plan(&e->actor, &e->told_at, nest_deadline(e->nest), WAKE_NEST);
     if (e->actor.sim->thorough)
         nest_check(e->nest);
 }

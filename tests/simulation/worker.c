@@ -613,6 +613,9 @@ worker_is_empty(struct actor *a, const char **what)
     *what = "something that a runner has";
     if (!runner_idle(w->runner))
         return false;
+    *what = "results that nobody has acknowledged";
+    if (runner_kept(w->runner) > 0)
+        return false;
     *what = "a task in an executor";
     for (unsigned i = 0; i < EXECUTORS; i++)
         if (w->seats[i].pipe != NULL && !executor_is_empty(w->seats[i].executor))

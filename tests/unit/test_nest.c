@@ -1,5 +1,6 @@
 #include "../../client/nest.h"
 
+#include "../../base/clock.h"
 #include "../../client/serve.h"
 #include "../../proto/limits.h"
 
@@ -364,6 +365,32 @@ long_tasks_go_but_for_one(void **state)
     expect_export(f, 1, 6);
 }
 
+/* Its worker keeps a result until then, and the broker, too. */
+static void
+results_from_elsewhere_are_acknowledged_though_nothing_else_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct message m;
+    uint64_t job;
+
+    welcome(f, 4);
+    f->now += 10000 * MS;
+    map(f, 0, 1, &plain);
+    run(f, 0, 6 * MS * NS);
+    map(f, 0, 3, &plain);
+    job = expect_export(f, 1, 2);
+    assert_true(nest_deadline(&f->nest) == CLOCK_NEVER);
+    answer(f, job, 0, 1);
+    (void)expect(f, MESSAGE_TAKEN);
+    answer(f, job, 1, 1);
+    expect_nothing(f);
+    assert_int_equal(nest_deadline(&f->nest), f->now + 1000 * MS);
+    f->now += 1000 * MS;
+    m = expect(f, MESSAGE_TAKEN);
+    assert_int_equal(m.taken.bytes, 2 * (1 + TASK_COST));
+    assert_true(nest_deadline(&f->nest) == CLOCK_NEVER);
+}
+
 /* Half of the oldest session's, as often as slots are idle. */
 static void
 idle_slots_get_what_is_oldest(void **state)
@@ -655,6 +682,7 @@ main(void)
         TEST(kept_until_the_grid_is_known),
         TEST(short_tasks_stay_while_nobody_is_idle),
         TEST(five_milliseconds_stay_when_others_are_idle),
+        TEST(results_from_elsewhere_are_acknowledged_though_nothing_else_is_said),
         TEST(long_tasks_go_but_for_one),
         TEST(idle_slots_get_what_is_oldest),
         TEST(what_is_not_worth_its_messages_stays),

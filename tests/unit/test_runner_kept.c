@@ -111,6 +111,49 @@ results_wait_until_they_are_wanted(void **state)
 }
 
 static void
+a_drained_worker_says_so_to_the_next_broker(void **state)
+{
+    struct bench *b = open_grid(1);
+
+    (void)state;
+    slice(b, 2, 1, 1);
+    starts(b, 0, 0);
+    acknowledge(b, 1, 1);
+    runner_drain(b->runner, 60000 * MS, "asked to end", b->now);
+    after(b, 0);
+    forget(b);
+    lose(b);
+    find(b);
+    expect(b, "-> held 2 of job 1 attempt 1 cpus 1: 1+1\n-> told\n-> draining\n");
+    close_bench(b);
+}
+
+/* By which the broker learns how long a task takes. */
+static void
+merged_results_tell_the_time_of_all(void **state)
+{
+    struct reports *o = reports_new(true);
+    struct message m = {.type = MESSAGE_RESULTS,
+                        .results = {.job = 1,
+                                    .lease = 2,
+                                    .attempt = 1,
+                                    .worker = "node1",
+                                    .run_us = 300,
+                                    .columns = {.count = 1}}};
+
+    (void)state;
+    assert_int_equal(reports_put(o, &m), 0);
+    m.results.first = 1;
+    m.results.run_us = 40;
+    assert_int_equal(reports_put(o, &m), 0);
+    assert_true(reports_get(o, &m));
+    assert_int_equal(m.results.columns.count, 2);
+    assert_int_equal(m.results.run_us, 340);
+    assert_false(reports_get(o, &m));
+    reports_free(o);
+}
+
+static void
 what_was_not_acknowledged_is_sent_again(void **state)
 {
     struct bench *b = open_grid(1);
@@ -304,6 +347,8 @@ main(void)
         cmocka_unit_test(a_running_task_goes_on_and_is_told_of),
         cmocka_unit_test(what_ends_before_the_answer_is_told_after_it),
         cmocka_unit_test(results_wait_until_they_are_wanted),
+        cmocka_unit_test(a_drained_worker_says_so_to_the_next_broker),
+        cmocka_unit_test(merged_results_tell_the_time_of_all),
         cmocka_unit_test(what_was_not_acknowledged_is_sent_again),
         cmocka_unit_test(what_is_not_wanted_is_stopped),
         cmocka_unit_test(what_cannot_start_is_given_up),
