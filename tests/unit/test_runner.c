@@ -135,6 +135,22 @@ revoke_takes_from_the_end_and_from_the_queue_first(void **state)
 }
 
 static void
+revoke_takes_from_all_that_is_left_of_a_slice(void **state)
+{
+    struct bench *b = open_local((struct runner_config){.slots = 1});
+
+    (void)state;
+    slice(b, 1, 0, 1);
+    starts(b, 0, 0);
+    slice(b, 2, 1, 5);
+    cancel(b, 3, 1);
+    forget(b);
+    revoke(b, 2, 3);
+    expect(b, "-> lease 2: returned 4+2 why 0\n-> lease 2: returned 2+1 why 0\n");
+    close_bench(b);
+}
+
+static void
 slice_that_is_revoked_before_it_began_leaves_its_executor_idle(void **state)
 {
     struct bench *b = open_local((struct runner_config){.slots = 1});
@@ -335,6 +351,7 @@ main(void)
         cmocka_unit_test(slices_taken_from_behind_leave_the_one_at_work_its_place),
         cmocka_unit_test(results_behind_a_long_task_are_read_from_the_board),
         cmocka_unit_test(revoke_takes_from_the_end_and_from_the_queue_first),
+        cmocka_unit_test(revoke_takes_from_all_that_is_left_of_a_slice),
         cmocka_unit_test(slice_that_is_revoked_before_it_began_leaves_its_executor_idle),
         cmocka_unit_test(cancel_cuts_queued_tasks_out),
         cmocka_unit_test(idle_executor_steals_half_of_what_takes_long),
