@@ -309,6 +309,18 @@ results(struct ledger *l, const struct message_results *m)
     give_back(l, m->lease, m->first, m->columns.count);
 }
 
+/* Word of a task that has come back would be of no use. */
+static void
+running(struct ledger *l, const struct message_running *m)
+{
+    const struct held *h = find_lease(l, m->lease);
+
+    if (h == NULL || m->index < h->first || m->index - h->first >= h->count ||
+        h->over[m->index - h->first] || h->job != m->job || h->attempt != m->attempt)
+        sim_fail(l->sim, "%s says that task %" PRIu64 " of lease %" PRIu64 " runs in attempt %u",
+                 l->worker.name, m->index, m->lease, m->attempt);
+}
+
 static void
 parked(struct ledger *l, const struct message_parked *m)
 {
@@ -329,6 +341,9 @@ ledger_up(struct ledger *l, const struct message *m)
         break;
     case MESSAGE_RETURNED:
         give_back(l, m->returned.lease, m->returned.first, m->returned.count);
+        break;
+    case MESSAGE_RUNNING:
+        running(l, &m->running);
         break;
     case MESSAGE_PARKED:
         parked(l, &m->parked);
