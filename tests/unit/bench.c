@@ -340,6 +340,7 @@ ends_large(struct bench *b, unsigned executor, uint32_t offset, size_t size)
 {
     struct blob *data = blob_new(size);
 
+    memset(data->bytes, 0, size); /* it is written down, up to there */
     ends_with(
         b, executor, offset,
         &(struct columns){.count = 1, .size = (uint32_t)size, .data = data, .length = data->size},
