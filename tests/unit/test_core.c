@@ -270,6 +270,21 @@ the_urgent_goes_first(void **state_p)
     assert_output(t, "job 2 urgent\ninputs 2 [0+1] 1 bytes\njob 1 late\ninputs 1 [0+1] 1 bytes\n");
 }
 
+/* The broker would wait for somebody who has the new ones. */
+static void
+of_a_chunk_only_what_was_told_is_told_again(void **state_p)
+{
+    struct session *t = *state_p;
+
+    welcome(t, 1, 2 * (8 + TASK_COST));
+    map(t, 5, 8);
+    assert_output(t, "told\njob 1 map\ninputs 1 [0+2] 16 bytes\n");
+    core_gone(t->core);
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+2] 16 bytes again\ntold\n"
+                     "inputs 1 [2+3] 24 bytes\nend 1 of 5\n");
+}
+
 static void
 the_window_is_kept(void **state_p)
 {
@@ -1040,6 +1055,7 @@ main(void)
         TEST(nothing_is_said_before_the_welcome),
         TEST(a_map_is_announced_and_ended),
         TEST(the_urgent_goes_first),
+        TEST(of_a_chunk_only_what_was_told_is_told_again),
         TEST(the_window_is_kept),
         TEST(one_task_over_the_window_goes_alone),
         TEST(the_window_grows_with_what_waits),
