@@ -270,6 +270,23 @@ the_urgent_goes_first(void **state_p)
     assert_output(t, "job 2 urgent\ninputs 2 [0+1] 1 bytes\njob 1 late\ninputs 1 [0+1] 1 bytes\n");
 }
 
+/* A result came and there was no memory for it: its task was settled, and did not end. */
+static void
+what_was_settled_in_vain_counts_again(void **state_p)
+{
+    struct session *t = *state_p;
+    struct job *j = map(t, 2, 8);
+
+    output(t);
+    job_chunk(j, 0)->state[1] |= STATE_SETTLED;
+    core_gone(t->core);
+    welcome(t, 2, WINDOW_CLIENT);
+    output(t);
+    assert_int_equal(t->core->under_way, 2 * (8 + TASK_COST));
+    results(t, 1, 0, 2, 1, NULL, NULL, "ab");
+    assert_int_equal(t->core->under_way, 0);
+}
+
 /* The broker would wait for somebody who has the new ones. */
 static void
 of_a_chunk_only_what_was_told_is_told_again(void **state_p)
@@ -1056,6 +1073,7 @@ main(void)
         TEST(a_map_is_announced_and_ended),
         TEST(the_urgent_goes_first),
         TEST(of_a_chunk_only_what_was_told_is_told_again),
+        TEST(what_was_settled_in_vain_counts_again),
         TEST(the_window_is_kept),
         TEST(one_task_over_the_window_goes_alone),
         TEST(the_window_grows_with_what_waits),
