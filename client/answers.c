@@ -258,18 +258,26 @@ input_charged(struct core *core, const struct message_charged *m)
     *state |= (uint8_t)(charged * STATE_CHARGED_ONE);
 }
 
-/* They may run once only: the next broker has to hear that they may have begun. -1: ENOMEM. */
-static int
-input_begins(struct core *core, const struct message_range *m)
+/* They may run once only: the next broker has to hear that they may have begun, which they may once
+ * this one was told that it is noted. */
+void
+core_note(const struct core *core, const struct message_range *m)
 {
     const struct job *j = core_find(core, m->job);
     uint64_t last = m->first + m->count;
 
     if (j == NULL) /* it ended meanwhile */
-        return 0;
+        return;
     last = last < j->total ? last : j->total;
     for (uint64_t index = m->first; index < last; index++)
         mark_running(core, m->job, index);
+}
+
+static int
+input_begins(struct core *core, const struct message_range *m)
+{
+    if (core_find(core, m->job) == NULL)
+        return 0;
     return core_say(core, MESSAGE_NOTED, m->job, m->first, m->count);
 }
 

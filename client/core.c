@@ -605,6 +605,8 @@ core_output(struct core *core, struct message *m, int64_t now)
         return false;
     if (x != NULL) {
         *m = (struct message){.type = x->type, .range = x->range};
+        if (x->type == MESSAGE_NOTED)
+            core_note(core, &x->range);
         TAILQ_REMOVE(&core->words, x, link);
         free(x);
         return true;

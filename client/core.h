@@ -185,6 +185,7 @@ void core_look_at(struct core *core, struct job *j); /* has it something to send
 /* CANCEL or NOTED. -1: ENOMEM. */
 int core_say(struct core *core, enum message_type type, uint64_t job, uint64_t first,
              uint64_t count);
+void core_note(const struct core *core, const struct message_range *m); /* NOTED goes out now */
 /* Nobody can ask for partial results of this chunk any more. */
 void core_drop_unclaimed(struct core *core, const struct chunk *c);
 /* All of a chunk may have ended: let go of what nobody needs. True if it is gone, and perhaps its

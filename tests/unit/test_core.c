@@ -698,6 +698,20 @@ what_may_have_begun_is_told_so(void **state_p)
                      "inputs 1 [3+2] 16 bytes again running\ntold\nend 1 of 5\n");
 }
 
+/* The broker hands nothing over before it hears that. */
+static void
+what_the_broker_was_not_answered_about_has_not_begun(void **state_p)
+{
+    struct session *t = *state_p;
+
+    map(t, 3, 8);
+    output(t);
+    input(t, &(struct message){.type = MESSAGE_BEGINS, .range = {1, 1, 1}});
+    core_gone(t->core);
+    welcome(t, 2, WINDOW_CLIENT);
+    assert_output(t, "job 1 map\ninputs 1 [0+3] 24 bytes again\ntold\nend 1 of 3\n");
+}
+
 /* Other jobs have a larger priority now, but do not fill the window before it. */
 static void
 what_was_there_before_is_sent_first(void **state_p)
@@ -1097,6 +1111,7 @@ main(void)
         TEST(what_ran_and_what_is_new_is_sent_apart),
         TEST(what_was_charged_is_told_so),
         TEST(what_may_have_begun_is_told_so),
+        TEST(what_the_broker_was_not_answered_about_has_not_begun),
         TEST(what_was_there_before_is_sent_first),
         TEST(results_that_are_few_are_acknowledged_in_time),
         TEST(what_has_ended_is_not_mentioned_again),
