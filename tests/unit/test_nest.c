@@ -365,6 +365,26 @@ long_tasks_go_but_for_one(void **state)
     expect_export(f, 1, 6);
 }
 
+/* Single tasks, as a task submits them one by one: the stream is closed when they have ended. */
+static void
+a_job_that_is_closed_late_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct nest_session *s = &f->sessions[0];
+    struct job *j = core_job(s->core, &(struct spec){.function = "work", .cpus = 1}, f->now);
+    struct chunk *c;
+    uint32_t zero = 0;
+
+    assert_int_equal(core_append(s->core, j, &zero, sizeof(zero), &c), 0);
+    nest_pull(&f->nest, s, f->now);
+    run(f, 0, 10 * NS);
+    nest_flush(&f->nest);
+    assert_false(TAILQ_EMPTY(&s->jobs));
+    core_close(s->core, j);
+    nest_pull(&f->nest, s, f->now);
+    assert_true(TAILQ_EMPTY(&s->jobs));
+}
+
 /* Its worker keeps a result until then, and the broker, too. */
 static void
 results_from_elsewhere_are_acknowledged_though_nothing_else_is_said(void **state)
@@ -682,6 +702,7 @@ main(void)
         TEST(kept_until_the_grid_is_known),
         TEST(short_tasks_stay_while_nobody_is_idle),
         TEST(five_milliseconds_stay_when_others_are_idle),
+        TEST(a_job_that_is_closed_late_leaves_nothing),
         TEST(results_from_elsewhere_are_acknowledged_though_nothing_else_is_said),
         TEST(long_tasks_go_but_for_one),
         TEST(idle_slots_get_what_is_oldest),
