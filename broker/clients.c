@@ -39,6 +39,7 @@ come(struct scheduler *s, struct client *c, struct peer *p)
     }
     c->carrier = p->carrier->worker;
     c->holder = worker_holder(p->carrier);
+    c->grant = c->parked > c->grant ? c->parked : c->grant; /* told with the WELCOME */
     carried_join(s, c);
 }
 

@@ -590,6 +590,23 @@ what_a_task_spawned_goes_on_when_its_link_breaks(void **state)
     assert_non_null(strstr(grid_tape(g), "4.8: results 0 job=1 0+1 attempt=1"));
 }
 
+/* What it spawned waits itself by now, and does not count in its window. */
+static void
+one_that_is_back_hears_by_how_much_its_window_has_grown(void **state)
+{
+    struct grid *g = *state;
+
+    break_link_of_parent(g);
+    lasting_worker(g, 4, 1, 1, LASTING_INSTANCE);
+    grid_told(g, 4);
+    grid_park(g, 3, 101, true);
+    g->idle = true;
+    grid_forget(g);
+    grid_client_kept(g, CARRIED(4, 8), 9, 0);
+    scheduler_check(g->scheduler);
+    assert_non_null(strstr(grid_tape(g), "4.8: grid workers=2 slots=2 idle=1 grant=72"));
+}
+
 static void
 but_not_without_its_worker(void **state)
 {
@@ -692,6 +709,7 @@ main(void)
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
         TEST(what_a_task_spawned_goes_on_when_its_link_breaks),
+        TEST(one_that_is_back_hears_by_how_much_its_window_has_grown),
         TEST(but_not_without_its_worker),
         TEST(nor_when_it_does_not_come_with_it),
         TEST(a_thousand_workers_come_back_and_nothing_runs_twice),
