@@ -44,12 +44,22 @@ gate(task_t *task)
 }
 TASK(gate)
 
+static char used[32];
+
+void
+store_use(const char *name)
+{
+    snprintf(used, sizeof(used), "%s", name);
+}
+
 const char *
 store_endpoint(void)
 {
     static char endpoint[PATH_MAX];
+    char name[64];
 
-    snprintf(endpoint, sizeof(endpoint), "ipc://%s", harness_path("broker"));
+    snprintf(name, sizeof(name), "broker%s", used);
+    snprintf(endpoint, sizeof(endpoint), "ipc://%s", harness_path(name));
     return endpoint;
 }
 
@@ -57,8 +67,10 @@ const char *
 store_directory(void)
 {
     static char path[PATH_MAX];
+    char name[64];
 
-    snprintf(path, sizeof(path), "%s", harness_path("store"));
+    snprintf(name, sizeof(name), "store%s", used);
+    snprintf(path, sizeof(path), "%s", harness_path(name));
     return path;
 }
 
@@ -150,23 +162,50 @@ assert_squares(futures_t *f, const char *id, long count)
     results_destroy(&r);
 }
 
-long long
-job_number(const char *id, const char *key)
+/* What `ladle jobs --json ID` says; NULL. */
+static json_t *
+rows_of(const char *id)
 {
     char command[PATH_MAX + 512];
-    json_t *rows, *value;
-    long long n = -1;
+    json_t *rows;
     FILE *pipe;
 
     snprintf(command, sizeof(command), "exec %s jobs --json --broker %s %s 2>/dev/null",
              harness_binary("ladle"), store_endpoint(), id);
     if ((pipe = popen(command, "re")) == NULL)
-        return -1;
+        return NULL;
     rows = json_loadf(pipe, 0, NULL);
     pclose(pipe);
-    value = json_object_get(json_array_get(rows, 0), key);
-    if (json_is_integer(value))
-        n = (long long)json_integer_value(value);
+    return rows;
+}
+
+long long
+job_number(const char *id, const char *key)
+{
+    json_t *rows = rows_of(id), *value = json_object_get(json_array_get(rows, 0), key);
+    long long n = json_is_integer(value) ? (long long)json_integer_value(value) : -1;
+
+    json_decref(rows);
+    return n;
+}
+
+int
+jobs_ended(char (*ids)[33], int count, long tasks)
+{
+    json_t *rows = rows_of(""), *row;
+    size_t at;
+    int n = 0;
+
+    json_array_foreach(rows, at, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "id"));
+
+        for (int i = 0; id != NULL && i < count; i++)
+            n += strcmp(ids[i], id) == 0 &&
+                 json_integer_value(json_object_get(row, "total")) == tasks &&
+                 json_integer_value(json_object_get(row, "done")) == tasks &&
+                 json_integer_value(json_object_get(row, "failed")) == 0;
+    }
     json_decref(rows);
     return n;
 }

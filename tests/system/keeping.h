@@ -12,6 +12,8 @@ struct process *store_broker(const char *const *arguments);
 /* The same with these variables; not awaited. */
 struct process *store_broker_begin(const char *const *arguments, const char *const *variables);
 void store_broker_ready(struct process *p);
+/* From here on, another store and another endpoint: those of this name. */
+void store_use(const char *name);
 const char *store_endpoint(void);
 const char *store_directory(void);
 
@@ -23,6 +25,8 @@ void submit_squares(futures_t *f, long count, char id[33]);
 void assert_squares(futures_t *f, const char *id, long count);
 /* What `ladle jobs --json ID` says of a number; -1. */
 long long job_number(const char *id, const char *key);
+/* Of these, how many have all their tasks, each of them done, and counted once. */
+int jobs_ended(char (*ids)[33], int count, long tasks);
 /* The exit status of `ladle COMMAND ID ...`, with its output in a buffer of its own. */
 int ladle_run(const char *output[2], const char *const *arguments);
 

@@ -20,11 +20,21 @@ restart(struct process **broker)
     *broker = store_broker(NULL);
 }
 
-/* ---- row 13 --------------------------------------------------------------------------------- */
+/* ---- row 13 ---------------------------------------------------------------------------------
+ *
+ * Who loses his broker again and again comes back after up to three seconds: that is nearly all of
+ * a kill. So several grids, which do not know each other, are killed side by side.
+ */
 
-enum { JOBS_MOST = 4000, JOB_TASKS = 300 };
+enum { JOBS_MOST = 4000, JOB_TASKS = 300, LANES_MOST = 32 };
 
-struct submitter {
+struct lane { /* a grid with a store of its own */
+    char name[16], endpoint[600];
+    struct process *broker;
+    int kills, target; /* so many are left; the next one when there are more than so many jobs */
+    int64_t since;     /* the last one */
+    pthread_t thread;
+    /* Of the thread: what was accepted. */
     _Atomic bool stop;
     _Atomic int njobs;
     char ids[JOBS_MOST][33];
@@ -34,63 +44,125 @@ struct submitter {
 static void *
 submit_on(void *arg)
 {
-    struct submitter *s = arg;
+    struct lane *l = arg;
     futures_t *f = futures_open(
-        &(futures_config_t){.endpoint = store_endpoint(), .quiet = true, .lost_timeout = -1});
+        &(futures_config_t){.endpoint = l->endpoint, .quiet = true, .lost_timeout = -1});
     long inputs[JOB_TASKS];
 
     for (long i = 0; i < JOB_TASKS; i++)
         inputs[i] = i;
-    while (f != NULL && !s->stop && s->njobs < JOBS_MOST) {
+    while (f != NULL && !l->stop && l->njobs < JOBS_MOST) {
         results_t *r = futures_map(f, "square", inputs, JOB_TASKS, sizeof(*inputs),
                                    &(task_options_t){.detached = true});
         const char *id = r != NULL ? results_job(r) : NULL;
 
         if (id != NULL)
-            snprintf(s->ids[s->njobs], sizeof(s->ids[0]), "%s", id);
+            snprintf(l->ids[l->njobs], sizeof(l->ids[0]), "%s", id);
         results_destroy(&r);
         if (id == NULL)
             break;
-        s->njobs++;
+        l->njobs++;
     }
     futures_destroy(&f);
     return NULL;
 }
 
 static void
-row_13_broker_killed_durable(void **state)
+lane_begin(struct lane *l, int number, int kills)
 {
-    static struct submitter s;
-    const char *asked = getenv("LADLE_KILLS"); /* 100 at night */
-    int kills = asked != NULL ? atoi(asked) : 12;
-    struct process *broker = store_broker(NULL);
-    pthread_t thread;
+    memset(l, 0, sizeof(*l));
+    snprintf(l->name, sizeof(l->name), "%d", number);
+    store_use(l->name);
+    snprintf(l->endpoint, sizeof(l->endpoint), "%s", store_endpoint());
+    l->kills = kills;
+    l->since = harness_now();
+    l->broker = store_broker(NULL);
+    worker_start(l->endpoint, "node1", 1);
+    worker_start(l->endpoint, "node2", 1);
+    assert_int_equal(pthread_create(&l->thread, NULL, submit_on, l), 0);
+}
+
+/* Kills its broker, if some were accepted since the last time. */
+static void
+lane_step(struct lane *l)
+{
+    if (l->kills == 0)
+        return;
+    if (harness_now() > l->since + 3 * SOON)
+        fail_msg("lane %s, %d kills before its end: nothing was accepted for %d s", l->name,
+                 l->kills, 3 * SOON / 1000);
+    if (l->njobs <= l->target)
+        return;
+    store_use(l->name);
+    restart(&l->broker);
+    l->kills--;
+    l->target = l->njobs + l->kills % 3;
+    l->since = harness_now();
+}
+
+static bool
+step_all(struct lane *lanes, int count)
+{
+    bool over = true;
+
+    for (int i = 0; i < count; i++) {
+        lane_step(&lanes[i]);
+        over = over && lanes[i].kills == 0;
+    }
+    return over;
+}
+
+/* All that was accepted is there, and has the outcomes that it has to have, once each. */
+static void
+lane_check(struct lane *l)
+{
     futures_t *f;
 
-    (void)state;
-    worker_start(store_endpoint(), "node1", 1);
-    worker_start(store_endpoint(), "node2", 1);
-    memset(&s, 0, sizeof(s));
-    assert_int_equal(pthread_create(&thread, NULL, submit_on, &s), 0);
-    for (int i = 0; i < kills; i++) {
-        int before = s.njobs;
-
-        await(s.njobs > before + i % 3, 3 * SOON);
-        restart(&broker);
-    }
-    s.stop = true;
-    pthread_join(thread, NULL);
-    assert_true(s.njobs >= kills);
-    restart(&broker);
+    store_use(l->name);
     f = store_session();
-    for (int i = 0; i < s.njobs; i++)
-        assert_squares(f, s.ids[i], JOB_TASKS);
-    /* A second outcome would count, too. */
-    for (int i = 0; i < s.njobs; i += 1 + s.njobs / 20) {
-        assert_int_equal(job_number(s.ids[i], "done"), JOB_TASKS);
-        assert_int_equal(job_number(s.ids[i], "failed"), 0);
-    }
+    for (int i = 0; i < l->njobs; i++)
+        assert_squares(f, l->ids[i], JOB_TASKS);
     futures_destroy(&f);
+    /* A second outcome would count, too. */
+    assert_int_equal(jobs_ended(l->ids, l->njobs, JOB_TASKS), l->njobs);
+}
+
+static int
+number_of(const char *variable, int usual)
+{
+    const char *asked = getenv(variable);
+
+    return asked != NULL && atoi(asked) > 0 ? atoi(asked) : usual;
+}
+
+static void
+row_13_broker_killed_durable(void **state)
+{
+    int kills = number_of("LADLE_KILLS", 12), count = number_of("LADLE_LANES", 1), njobs = 0;
+    struct lane *lanes;
+
+    (void)state;
+    count = count < LANES_MOST ? count : LANES_MOST;
+    count = count < kills ? count : kills;
+    assert_non_null(lanes = calloc((size_t)count, sizeof(*lanes)));
+    for (int i = 0; i < count; i++)
+        lane_begin(&lanes[i], i, kills / count + (i < kills % count));
+    await(step_all(lanes, count), kills * SOON);
+    for (int i = 0; i < count; i++)
+        lanes[i].stop = true;
+    for (int i = 0; i < count; i++) {
+        pthread_join(lanes[i].thread, NULL);
+        store_use(lanes[i].name);
+        restart(&lanes[i].broker);
+    }
+    for (int i = 0; i < count; i++) {
+        lane_check(&lanes[i]);
+        njobs += lanes[i].njobs;
+    }
+    assert_true(njobs >= kills);
+    print_message("%d kills in %d grids: %d jobs were accepted, and all are there\n", kills, count,
+                  njobs);
+    free(lanes);
 }
 
 /* ---- rows 14, 15 ---------------------------------------------------------------------------- */
