@@ -5,6 +5,7 @@
 
 #include "../base/poller.h"
 #include "bindings.h"
+#include "exchange.h"
 #include "gate.h"
 #include "hoard.h"
 #include "routes.h"
@@ -17,6 +18,7 @@ struct shell {
     struct watch router_watch, monitor_watch, signal_watch;
     struct scheduler *scheduler;
     struct depot *depot;
+    struct exchange exchange; /* of both */
     struct arena *in, *out;
     struct routes routes;
     struct gate gate;
@@ -31,5 +33,7 @@ struct shell {
 
 /* To a peer; whom it cannot reach is cut. */
 void shell_send(struct shell *s, struct route *r, const struct message *m, int64_t now);
+/* What scheduler and depot say to one. */
+void shell_pass(void *arg, uint32_t number, const struct message *m, int64_t now);
 
 #endif

@@ -153,6 +153,8 @@ shell_new(const char *const *endpoints, unsigned count, bool insecure,
         shell_free(s);
         return NULL;
     }
+    s->exchange = (struct exchange){
+        .scheduler = s->scheduler, .depot = s->depot, .pass = shell_pass, .arg = s};
     for (unsigned i = 0; i < count; i++) {
         if (binding_bind(s->router, endpoints[i], s->endpoints[i], why, size) != 0) {
             shell_free(s);

@@ -77,8 +77,7 @@ remove_route(struct shell *s, struct route *r, int64_t now)
 {
     if (r->joined && !r->is_operator && may_log(s, now))
         log_info("%s %s", label(r), r->said_bye ? "left" : "is gone: its connection ended");
-    scheduler_gone(s->scheduler, r->number, now);
-    depot_gone(s->depot, r->number);
+    exchange_gone(&s->exchange, r->number, now);
     routes_remove(&s->routes, r);
 }
 
@@ -98,8 +97,7 @@ shell_send(struct shell *s, struct route *r, const struct message *m, int64_t no
         /* A conversation with a hole cannot go on; on a new connection it can. */
         why = errno == ENOBUFS ? "it reads too slowly" : "out of memory";
         scheduler_count_cut(s->scheduler);
-        scheduler_gone(s->scheduler, r->number, now);
-        depot_gone(s->depot, r->number);
+        exchange_gone(&s->exchange, r->number, now);
         cut(s, r, why, now);
         return;
     }
@@ -113,8 +111,7 @@ refuse(struct shell *s, struct route *r, const char *why, int64_t now)
     struct message m = {.type = MESSAGE_REFUSED, .text = why};
 
     scheduler_count_cut(s->scheduler);
-    scheduler_gone(s->scheduler, r->number, now);
-    depot_gone(s->depot, r->number);
+    exchange_gone(&s->exchange, r->number, now);
     shell_send(s, r, &m, now);
     if (r->state == ROUTE_OPEN)
         cut(s, r, why, now);
@@ -143,9 +140,10 @@ note_output(struct shell *s, struct route *r, const struct message *m, int64_t n
     }
 }
 
-static void
-pass(struct shell *s, uint32_t number, const struct message *m, int64_t now)
+void
+shell_pass(void *arg, uint32_t number, const struct message *m, int64_t now)
 {
+    struct shell *s = arg;
     struct route *r = routes_find(&s->routes, number);
 
     if (r == NULL || (r->state != ROUTE_OPEN && (m->type != MESSAGE_REFUSED || m->client != 0)))
@@ -155,48 +153,6 @@ pass(struct shell *s, uint32_t number, const struct message *m, int64_t now)
     shell_send(s, r, m, now);
     if (m->type == MESSAGE_REFUSED && m->client == 0)
         routes_condemn(&s->routes, r, now + REFUSED_US);
-}
-
-static void
-perform(struct shell *s, int64_t now)
-{
-    struct message m;
-    uint32_t number;
-
-    while (scheduler_output(s->scheduler, &number, &m)) {
-        if (number >= DEPOT_PEERS)
-            depot_grid_input(s->depot, number, &m);
-        else
-            pass(s, number, &m, now);
-    }
-}
-
-/* What came in goes to the disk, and what that allows to the scheduler. -1: the disk failed. */
-static int
-keep(struct shell *s, int64_t now)
-{
-    bool any = true;
-    struct message m;
-    uint32_t number;
-
-    while (any) {
-        if (depot_tick(s->depot, now, time(NULL)) != 0) {
-            log_error("%s", depot_why(s->depot));
-            errno = EIO;
-            return -1;
-        }
-        for (any = false; depot_output(s->depot, &number, &m); any = any || number >= DEPOT_PEERS) {
-            if (number < DEPOT_PEERS)
-                pass(s, number, &m, now);
-            else if (scheduler_input(s->scheduler, number, &m, now) != 0)
-                log_error("a detached job: %s", scheduler_why(s->scheduler));
-        }
-        if (!any)
-            break;
-        scheduler_tick(s->scheduler, now);
-        perform(s, now);
-    }
-    return 0;
 }
 
 static void
@@ -478,10 +434,11 @@ shell_run(struct shell *s)
         watch_gate(s, now);
         flush(s, now);
         hear_bytes(s, now);
-        scheduler_tick(s->scheduler, now);
-        perform(s, now);
-        if (keep(s, now) != 0)
+        if (exchange_turn(&s->exchange, now, time(NULL)) != 0) {
+            log_error("%s", depot_why(s->depot));
+            errno = EIO;
             return -1;
+        }
     }
     return 0;
 }
