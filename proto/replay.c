@@ -5,30 +5,52 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { SUM = 32 };
+
 static const char magic[8] = "ladle 1\n";
+
+static int
+sum_begin(crypto_generichash_state *sum)
+{
+    if (sodium_init() >= 0)
+        return crypto_generichash_init(sum, NULL, 0, SUM);
+    errno = ENOSYS;
+    return -1;
+}
 
 /* ---- writing ---------------------------------------------------------------------------------
  */
 
 struct replay_writer {
+    crypto_generichash_state sum; /* of all that was written; aligned to more than malloc() does */
     FILE *file;
     struct arena *arena;
 };
 
+static int
+put(struct replay_writer *w, const void *bytes, size_t size)
+{
+    crypto_generichash_update(&w->sum, bytes, size);
+    return size == 0 || fwrite(bytes, size, 1, w->file) == 1 ? 0 : -1;
+}
+
 struct replay_writer *
 replay_begin(FILE *file)
 {
-    struct replay_writer *w = calloc(1, sizeof(*w));
+    struct replay_writer *w = aligned_alloc(_Alignof(struct replay_writer), sizeof(*w));
 
     if (w == NULL)
         return NULL;
     w->file = file;
-    if ((w->arena = arena_new()) == NULL || fwrite(magic, sizeof(magic), 1, file) != 1) {
+    w->arena = NULL;
+    if (sum_begin(&w->sum) != 0 || (w->arena = arena_new()) == NULL ||
+        put(w, magic, sizeof(magic)) != 0) {
         (void)replay_end(w, -1);
         return NULL;
     }
@@ -53,11 +75,19 @@ replay_put(struct replay_writer *w, struct message *m)
 
     put_length(prefix, size);
     put_length(prefix + 4, length);
-    if (size == 0 || fwrite(prefix, sizeof(prefix), 1, w->file) != 1 ||
-        fwrite(header, size, 1, w->file) != 1 ||
-        (length > 0 && fwrite(c->data->bytes + c->at, length, 1, w->file) != 1))
+    if (size == 0 || put(w, prefix, sizeof(prefix)) != 0 || put(w, header, size) != 0 ||
+        (length > 0 && put(w, c->data->bytes + c->at, length) != 0))
         return -1;
     return 0;
+}
+
+static int
+put_sum(struct replay_writer *w)
+{
+    uint8_t sum[SUM];
+
+    crypto_generichash_final(&w->sum, sum, sizeof(sum));
+    return fwrite(sum, sizeof(sum), 1, w->file) == 1 && fflush(w->file) == 0 ? 0 : -1;
 }
 
 int
@@ -65,7 +95,7 @@ replay_end(struct replay_writer *w, int failed)
 {
     struct message m = {.type = MESSAGE_BYE, .text = ""};
 
-    if (failed == 0 && (replay_put(w, &m) != 0 || fflush(w->file) != 0))
+    if (failed == 0 && (replay_put(w, &m) != 0 || put_sum(w) != 0))
         failed = -1;
     arena_free(w->arena);
     free(w);
@@ -76,6 +106,7 @@ replay_end(struct replay_writer *w, int failed)
  */
 
 struct reader {
+    crypto_generichash_state sum; /* of all that was read */
     FILE *file;
     struct arena *arena;
     struct replay *replay;
@@ -104,6 +135,15 @@ get_length(const uint8_t *from)
     return (size_t)from[0] | (size_t)from[1] << 8 | (size_t)from[2] << 16 | (size_t)from[3] << 24;
 }
 
+static int
+get(struct reader *r, void *to, size_t size)
+{
+    if (fread(to, size, 1, r->file) != 1)
+        return refuse(r, "it was cut off");
+    crypto_generichash_update(&r->sum, to, size);
+    return 0;
+}
+
 /* The next message. Its data is *data_p, the caller's. */
 static int
 next(struct reader *r, struct message *m, struct blob **data_p)
@@ -114,19 +154,19 @@ next(struct reader *r, struct message *m, struct blob **data_p)
     const char *why;
 
     *data_p = NULL;
-    if (fread(prefix, sizeof(prefix), 1, r->file) != 1)
-        return refuse(r, "it was cut off");
+    if (get(r, prefix, sizeof(prefix)) != 0)
+        return -1;
     size = get_length(prefix);
     length = get_length(prefix + 4);
     if (size == 0 || size > sizeof(header) || length > LIMIT_DATA)
         return refuse(r, "it is damaged");
-    if (fread(header, size, 1, r->file) != 1)
-        return refuse(r, "it was cut off");
+    if (get(r, header, size) != 0)
+        return -1;
     if (length > 0) {
         if ((*data_p = blob_new(length)) == NULL)
             return out_of_memory(r);
-        if (fread((*data_p)->bytes, length, 1, r->file) != 1)
-            return refuse(r, "it was cut off");
+        if (get(r, (*data_p)->bytes, length) != 0)
+            return -1;
     }
     if (wire_decode(r->arena, header, size, *data_p, m, &why) != 0)
         return refuse(r, "it is damaged, or of another version of Ladle");
@@ -262,6 +302,20 @@ read_constants(struct reader *r)
     return failed;
 }
 
+/* All was read: is it what was written? */
+static int
+read_sum(struct reader *r)
+{
+    uint8_t is[SUM], should[SUM];
+
+    crypto_generichash_final(&r->sum, is, sizeof(is));
+    if (fread(should, sizeof(should), 1, r->file) != 1)
+        return refuse(r, "it was cut off");
+    if (memcmp(is, should, sizeof(is)) != 0 || fgetc(r->file) != EOF)
+        return refuse(r, "it is damaged: its checksum is that of other bytes");
+    return 0;
+}
+
 struct replay *
 replay_read(const char *path, bool constants, const char **why)
 {
@@ -272,13 +326,15 @@ replay_read(const char *path, bool constants, const char **why)
         *why = strerror(errno);
         return NULL;
     }
-    if ((r.arena = arena_new()) == NULL || (r.replay = calloc(1, sizeof(*r.replay))) == NULL)
+    if (sum_begin(&r.sum) != 0)
+        (void)refuse(&r, "libsodium does not work here");
+    else if ((r.arena = arena_new()) == NULL || (r.replay = calloc(1, sizeof(*r.replay))) == NULL)
         (void)out_of_memory(&r);
-    else if (fread(start, sizeof(start), 1, r.file) != 1 ||
-             memcmp(start, magic, sizeof(magic)) != 0)
-        (void)refuse(&r, "it is no file of `ladle replay`, or of another version of Ladle");
-    else if (read_about(&r) == 0 && read_job(&r) == 0 && read_task(&r) == 0)
-        (void)read_constants(&r);
+    else if (get(&r, start, sizeof(start)) != 0 || memcmp(start, magic, sizeof(magic)) != 0)
+        r.why = "it is no file of `ladle replay`, or of another version of Ladle";
+    else if (read_about(&r) == 0 && read_job(&r) == 0 && read_task(&r) == 0 &&
+             read_constants(&r) == 0)
+        (void)read_sum(&r);
     fclose(r.file);
     arena_free(r.arena);
     if (r.why == NULL)

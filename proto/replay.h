@@ -2,8 +2,9 @@
  *
  * Eight bytes, "ladle 1\n", then messages as they stand on an executor's fd 3 (two little-endian
  * 32-bit lengths, header, data): a REPLAY, the JOB, a SLICE of this one task, a PROGRAM_PART for
- * each MiB of each constant in the job, a BYE. A file without its BYE was cut off. Files may come
- * from anywhere: what is read is checked as what peers say.
+ * each MiB of each constant in the job, a BYE; last, 32 bytes of BLAKE2b over all that stands
+ * before. A file without its BYE was cut off, one whose sum is another is damaged: neither is
+ * replayed. Files may come from anywhere: what is read is checked as what peers say, too.
  */
 #ifndef LADLE_REPLAY_H
 #define LADLE_REPLAY_H
