@@ -12,16 +12,18 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MARK "LADLE_TEST_MARK"
 #define PROCESSES 256
+#define ROOM (1ull << 30)
 
 static struct process *all[PROCESSES];
 static int nall;
-static char directory[256];
+static char directory[256], in_memory[256]; /* the second is made when it is asked for */
 static char mark[64];
 
 int64_t
@@ -74,6 +76,23 @@ harness_path(const char *name)
     char *path = buffers[next++ % 8];
 
     snprintf(path, PATH_MAX, "%s/%s", directory, name);
+    return path;
+}
+
+const char *
+harness_memory(const char *name)
+{
+    static char path[PATH_MAX];
+    struct statvfs fs;
+
+    if (in_memory[0] == '\0') {
+        snprintf(in_memory, sizeof(in_memory), "/dev/shm/ladle-test-%s",
+                 strrchr(directory, '-') + 1);
+        if (statvfs("/dev/shm", &fs) != 0 || fs.f_bavail * fs.f_frsize < ROOM ||
+            mkdir(in_memory, 0700) != 0)
+            snprintf(in_memory, sizeof(in_memory), "%s", directory);
+    }
+    snprintf(path, sizeof(path), "%s/%s", in_memory, name);
     return path;
 }
 
@@ -337,6 +356,7 @@ harness_setup(void **state)
         return -1;
     snprintf(mark, sizeof(mark), MARK "=%s", strrchr(directory, '-') + 1);
     putenv(mark);
+    in_memory[0] = '\0';
     setenv("XDG_CACHE_HOME", directory, 1);
     setenv("XDG_STATE_HOME", directory, 1);
     setenv("LADLE_REPLAY_DIR", "", 1); /* most tasks here fail on purpose */
@@ -370,6 +390,8 @@ harness_teardown(void **state)
         kill(left[i], SIGKILL);
     }
     nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (in_memory[0] != '\0')
+        nftw(in_memory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return n == 0 ? 0 : -1;
 }
 

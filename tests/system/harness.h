@@ -24,6 +24,9 @@ int harness_teardown(void **state);
 const char *harness_directory(void); /* of the test that runs */
 /* "DIRECTORY/name", in one of a few buffers used in turn. */
 const char *harness_path(const char *name);
+/* The same for what would wait for a busy disk and is not about one: in memory, if there is enough
+ * for it. */
+const char *harness_memory(const char *name);
 const char *harness_binary(const char *name); /* of this build: "ladle-broker" */
 int64_t harness_now(void);                    /* ms */
 

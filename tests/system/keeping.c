@@ -70,7 +70,7 @@ store_directory(void)
     char name[64];
 
     snprintf(name, sizeof(name), "store%s", used);
-    snprintf(path, sizeof(path), "%s", harness_path(name));
+    snprintf(path, sizeof(path), "%s", harness_memory(name));
     return path;
 }
 

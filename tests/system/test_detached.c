@@ -413,6 +413,8 @@ cancelling_is_for_good(void **state)
     store_broker(NULL);
     assert_int_equal(job_number(id, "cancelled"), 20);
     assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 1);
+    assert_int_equal(ladle_run(said, (const char *const[]){"retry-failed", id, NULL}), 1);
+    assert_non_null(strstr(said[1], "it was cancelled"));
     unlink(path);
     futures_destroy(&f);
 }
@@ -516,7 +518,7 @@ results_expire_with_a_word(void **state)
 {
     const char *said[2];
     struct process *broker;
-    char id[33], words[64];
+    char id[33], words[64], programs[512];
     futures_t *f;
 
     (void)state;
@@ -529,7 +531,8 @@ results_expire_with_a_word(void **state)
     assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 1);
     assert_null(futures_attach(f, id, NULL));
     assert_int_equal(errno, ENOENT);
-    await(directory_entries(harness_path("store/programs")) == 0, SOON);
+    snprintf(programs, sizeof(programs), "%s/programs", store_directory());
+    await(directory_entries(programs) == 0, SOON);
     futures_destroy(&f);
 }
 
