@@ -446,7 +446,7 @@ core_input(struct core *core, const struct message *m, int64_t now)
     case MESSAGE_ENDED:
         if (input_ended(core, &m->ended) != 0)
             return -1;
-        core->received += TASK_COST;
+        core->received += m->ended.job & DETACHED_NUMBER ? 0 : TASK_COST;
         return 0;
     case MESSAGE_BEGINS:
         return input_begins(core, &m->range);

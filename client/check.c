@@ -77,7 +77,7 @@ check_job(const struct job *j)
     assert(unended == j->total - j->ended && unsettled == j->unsettled);
     assert(j->cursor <= j->total && j->failed <= j->ended);
     assert(!j->closed || j->open == NULL);
-    assert(!j->end_sent || (j->closed && j->announced));
+    assert(!j->end_sent || (j->closed && j->announced) || j->detached);
     return cost;
 }
 

@@ -41,7 +41,7 @@ next_inputs(struct core *core, const struct job *j)
 {
     struct chunk *c = j->cursor < j->total ? job_chunk(j, j->cursor) : NULL;
 
-    if (c == NULL || c->sent == c->count || j->attached || j->cancelling)
+    if (c == NULL || c->sent == c->count || j->attached || j->cancelling || j->cut)
         return NULL;
     if (core->depositing > 0 &&
         core->depositing + cost_of(c, c->sent, c->count - c->sent) > DEPOSIT) {
@@ -54,7 +54,8 @@ next_inputs(struct core *core, const struct job *j)
 static bool
 end_due(const struct job *j)
 {
-    return j->closed && !j->end_sent && !j->attached && !j->cancelling && j->cursor == j->total;
+    return j->closed && !j->end_sent && !j->attached && !j->cancelling &&
+           (j->cursor == j->total || j->cut);
 }
 
 static bool
@@ -150,9 +151,21 @@ core_detached_output(struct core *core, struct job *j, struct message *m)
     if (!end_due(j))
         return false;
     j->end_sent = true;
-    *m =
-        (struct message){.type = MESSAGE_JOB_END, .job_end = {.job = j->number, .total = j->total}};
+    *m = (struct message){.type = MESSAGE_JOB_END,
+                          .job_end = {.job = j->number, .total = j->cursor}};
     return true;
+}
+
+void
+core_detached_cut(struct core *core, struct job *j)
+{
+    if (j->sealed || j->attached)
+        return;
+    j->cut = true;
+    if (!j->announced) /* nobody knows of it */
+        j->refused = true;
+    core->news = true;
+    core_look_at(core, j);
 }
 
 /* ---- what is on disk ---------------------------------------------------------------------------
@@ -316,6 +329,7 @@ refused(struct core *core, struct job *j, const struct message_attached *m)
     j->error = m->error;
     free(j->refusal);
     j->refusal = strdup(m->text);
+    j->fetch_due = j->fetch_due || !j->opened;
     j->opened = true;
     if (vanished || m->total == 0)
         j->refused = true;
@@ -343,6 +357,17 @@ refused(struct core *core, struct job *j, const struct message_attached *m)
     return failed;
 }
 
+/* It takes no more tasks, and we have some: what is sent now would break the protocol. */
+static int
+closed_there(struct core *core, struct job *j, const struct message_attached *m)
+{
+    struct message_attached over = *m;
+
+    over.error = KEPT_OVER;
+    over.text = "the job takes no more tasks: it was cancelled, or its client was away for long";
+    return refused(core, j, &over);
+}
+
 static int
 input_attached(struct core *core, const struct message_attached *m)
 {
@@ -352,6 +377,8 @@ input_attached(struct core *core, const struct message_attached *m)
         return 0;
     if (m->error != KEPT_NONE)
         return refused(core, j, m);
+    if (m->sealed && m->total < j->total && !j->attached && !j->cut && !j->cancelling)
+        return closed_there(core, j, m);
     if (name_it(j, m) != 0 || (j->attached && extend(core, j, m->total) != 0))
         return -1;
     j->refs++;
@@ -398,7 +425,9 @@ core_detached_welcome(struct core *core, struct job *j)
     uint64_t index = 0;
     struct chunk *c;
 
+    j->refs++; /* what has ended here, and was on its way to another broker, goes now */
     j->announced = j->opened = j->fetch_due = j->cancel_told = false;
+    j->refused = j->refused || (j->cut && j->accepted == 0);
     j->end_sent = j->sealed || j->refused;
     j->unsettled = 0;
     j->cursor = j->accepted;
@@ -409,8 +438,10 @@ core_detached_welcome(struct core *core, struct job *j)
         c->unsettled = 0;
         c->sent = kept < c->count ? (uint32_t)kept : c->count;
         c->sent_bytes = inputs_bytes(c, 0, c->sent);
+        (void)core_chunk_ended(core, c);
     }
     core_look_at(core, j);
+    core_release(core, j);
 }
 
 bool

@@ -11,6 +11,9 @@ struct job *core_job_detached(struct core *core, const struct spec *spec, const 
                               bool attached, int64_t now);
 /* Nobody asks for those tasks any more that have no handle: what is on disk goes on without us. */
 void core_leave(struct core *core, struct job *j);
+/* All its tasks are about to end here by themselves, and their inputs to go: what was not sent is
+ * none of the job any more. */
+void core_detached_cut(struct core *core, struct job *j);
 /* Is there something that is not on disk yet? */
 bool core_detached_busy(const struct core *core);
 

@@ -292,9 +292,13 @@ core_tick(struct core *core, int64_t now)
         j->deadline = CLOCK_NEVER;
         j->expired = true;
         e.text = core_deadline_text(j);
-        if (!j->detached) /* the broker knows it, too */
+        j->refs++;
+        if (j->detached)
+            core_detached_cut(core, j);
+        else /* the broker knows it, too */
             cancel_under_way(core, j, 0, j->total);
         (void)core_end_range(core, j, 0, j->total, &e, false);
+        core_release(core, j);
         blob_unref(e.text);
     }
 }

@@ -126,6 +126,7 @@ struct job {
     bool refused;  /* there is nothing to be said about it any more */
     bool dropped;  /* nobody asks for its results */
     bool cancelling, cancel_told;
+    bool cut; /* tasks from the cursor on have ended here, and do not go to the store */
     bool fetch_due;
     uint64_t fetched;      /* the place in the store up to which results were sent */
     enum kept_error error; /* why the store does not have all of it, ... */
