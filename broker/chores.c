@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#define FULL_WORDS                                                                                 \
+    "the disk with the broker's store is full (ENOSPC): make room there, and ask again"
+
 /* ---- cancelling --------------------------------------------------------------------------------
  */
 
@@ -59,10 +62,10 @@ fill_row(const struct kept *j, struct kept_row *row)
                              .bytes = j->bytes};
 }
 
-/* What the rows point to is there until the next call of the depot, as the message is. */
-static void
-answer(struct depot *d, uint32_t peer, enum kept_error error, const char *text, uint32_t nrows,
-       bool more)
+/* With a copy of the rows. NULL: ENOMEM. */
+static struct outgoing *
+answer_new(struct depot *d, uint32_t peer, enum kept_error error, const char *text, uint32_t nrows,
+           bool more)
 {
     struct outgoing *o = say(d, peer, MESSAGE_KEPT);
     const struct kept_row *from = d->rows;
@@ -78,7 +81,7 @@ answer(struct depot *d, uint32_t peer, enum kept_error error, const char *text, 
         if (o != NULL)
             outbox_drop(&d->outbox, o);
         blob_unref(said);
-        return;
+        return NULL;
     }
     to = (struct kept_row *)(void *)rows->bytes;
     at = (char *)(to + nrows);
@@ -100,7 +103,17 @@ answer(struct depot *d, uint32_t peer, enum kept_error error, const char *text, 
         .error = error, .text = words(said), .rows = to, .nrows = nrows, .more = more};
     blob_unref(said);
     blob_unref(rows);
-    outbox_put(&d->outbox, o);
+    return o;
+}
+
+static void
+answer(struct depot *d, uint32_t peer, enum kept_error error, const char *text, uint32_t nrows,
+       bool more)
+{
+    struct outgoing *o = answer_new(d, peer, error, text, nrows, more);
+
+    if (o != NULL)
+        outbox_put(&d->outbox, o);
 }
 
 static void
@@ -159,17 +172,47 @@ answer_about(struct depot *d, uint32_t peer, const struct kept *j, enum kept_err
     answer(d, peer, error, text, 1, false);
 }
 
+/* It is as was asked for, once that is on disk. */
+static void
+answer_when_written(struct depot *d, uint32_t peer, const struct kept *j, const char *text)
+{
+    struct outgoing *o;
+
+    fill_row(j, &d->rows[0]);
+    if ((o = answer_new(d, peer, KEPT_NONE, text, 1, false)) != NULL)
+        STAILQ_INSERT_TAIL(&d->answers, o, link);
+}
+
+void
+chores_answers(struct depot *d, bool written)
+{
+    struct outgoing *o;
+
+    while ((o = STAILQ_FIRST(&d->answers)) != NULL) {
+        STAILQ_REMOVE_HEAD(&d->answers, link);
+        if (written) {
+            outbox_put(&d->outbox, o);
+            continue;
+        }
+        answer(d, o->peer, KEPT_FULL, FULL_WORDS, 0, false);
+        outbox_drop(&d->outbox, o);
+    }
+}
+
 static void
 cancel(struct depot *d, uint32_t peer, struct kept *j)
 {
-    bool ended = kept_ended(j);
-
-    if (!ended) {
-        log_info("job %s is cancelled", j->hex);
-        kept_cancel(d, j, 0, j->total);
+    if (kept_ended(j)) {
+        answer_about(d, peer, j, KEPT_OVER, "all of its tasks have ended already");
+        return;
     }
-    answer_about(d, peer, j, ended ? KEPT_OVER : KEPT_NONE,
-                 ended ? "all of its tasks have ended already" : "");
+    if (d->full) {
+        answer(d, peer, KEPT_FULL, FULL_WORDS, 0, false);
+        return;
+    }
+    log_info("job %s is cancelled", j->hex);
+    kept_cancel(d, j, 0, j->total);
+    answer_when_written(d, peer, j, "");
 }
 
 static void
@@ -183,8 +226,16 @@ retry(struct depot *d, uint32_t peer, struct kept *j)
                      "it has not ended: what failed can run again when all has");
         return;
     }
+    if (j->cancelled) {
+        answer_about(d, peer, j, KEPT_OVER, "it was cancelled: submit anew what is to run");
+        return;
+    }
     if (failed == 0) {
         answer_about(d, peer, j, KEPT_OVER, "none of its tasks failed");
+        return;
+    }
+    if (d->full) {
+        answer(d, peer, KEPT_FULL, FULL_WORDS, 0, false);
         return;
     }
     if (writing_add(d, j, ROW_RETRY, (uint64_t)d->wall, 0, NULL, NULL) != 0) {
@@ -192,30 +243,37 @@ retry(struct depot *d, uint32_t peer, struct kept *j)
         return;
     }
     TAILQ_REMOVE(&d->over, j, of_over);
-    j->retried = d->last_row;
     j->rounds++;
     j->begun = 0;
     kept_retry(j);
     snprintf(text, sizeof(text), "%llu tasks run once more", (unsigned long long)failed);
     log_info("job %s: %s", j->hex, text);
-    answer_about(d, peer, j, KEPT_NONE, text);
+    answer_when_written(d, peer, j, text);
 }
 
-/* Where it ended and in which attempt, if that is on disk and whole. */
+/* Where it stands how it ended; NULL: that is not on disk. */
+static const struct record *
+end_of(const struct kept *j, uint64_t index)
+{
+    const struct record *r = j->records + j->records_stored;
+
+    while (r-- > j->records && r->row > j->retried) {
+        if (r->kind == ROW_ENDS && index >= r->first && index - r->first < r->count)
+            return r;
+    }
+    return NULL;
+}
+
+/* Where it ended and in which attempt, if that is whole. */
 static void
-tell_end(struct depot *d, const struct kept *j, struct outgoing *o)
+tell_end(struct depot *d, const struct record *r, struct outgoing *o)
 {
     struct message_kept_task *t = &o->m.kept_task;
-    const struct record *r = j->records + j->records_stored;
     struct blob *worker;
     struct message m;
     const char *why;
     struct row row;
 
-    do {
-        if (r-- == j->records)
-            return;
-    } while (r->kind != ROW_ENDS || t->index < r->first || t->index - r->first >= r->count);
     if (store_read(d->store, r->row, &row) != 0)
         return;
     if (wire_decode(d->in, row.header, row.header_size, row.data, &m, &why) == 0) {
@@ -245,20 +303,21 @@ give_task(struct depot *d, struct visitor *v, struct kept *j, const struct piece
     o->m.kept_task.columns = c;
     o->m.kept_task.outcome = (enum outcome)(p->state[at] - 1);
     outgoing_keep(o, c.data);
-    tell_end(d, j, o);
+    tell_end(d, end_of(j, o->m.kept_task.index), o);
     v->asks_parts = true;
 }
 
 /* NULL: it has. */
 static const char *
-why_not_failed(const struct piece *p, uint64_t index)
+why_not_failed(const struct kept *j, const struct piece *p, uint64_t index)
 {
     uint8_t state = p == NULL ? 1 + OUTCOME_DONE : p->state[index - p->first];
 
-    return state == 0                       ? "it has not ended"
-           : state == 1 + OUTCOME_DONE      ? "it ended well"
-           : state == 1 + OUTCOME_CANCELLED ? "it was cancelled"
-                                            : NULL;
+    return state == 0                              ? "it has not ended"
+           : state == 1 + OUTCOME_DONE             ? "it ended well"
+           : state == 1 + OUTCOME_CANCELLED        ? "it was cancelled"
+           : p != NULL && end_of(j, index) == NULL ? "it has not ended" /* as far as is on disk */
+                                                   : NULL;
 }
 
 static void
@@ -269,7 +328,7 @@ task(struct depot *d, struct visitor *v, struct kept *j, uint64_t index)
     struct blob *id = sentence("%s", j->hex), *text = NULL;
     enum kept_error error = KEPT_UNKNOWN;
     struct piece *p = index < j->stored ? kept_piece(j, index) : NULL;
-    const char *why = index < j->stored ? why_not_failed(p, index) : NULL;
+    const char *why = index < j->stored ? why_not_failed(j, p, index) : NULL;
 
     if (o == NULL) {
         blob_unref(id);

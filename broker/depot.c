@@ -61,6 +61,7 @@ depot_new(const struct depot_config *config, int64_t now, int64_t wall, char *wh
     TAILQ_INIT(&d->unsealed);
     TAILQ_INIT(&d->over);
     TAILQ_INIT(&d->pending);
+    STAILQ_INIT(&d->answers);
     outbox_init(&d->outbox);
     if ((d->in = arena_new()) == NULL || (d->out = arena_new()) == NULL) {
         snprintf(why, size, "out of memory");
@@ -95,6 +96,7 @@ depot_free(struct depot *d)
         writing_forget(d, j);
         kept_free(d, j);
     }
+    outbox_drop_all(&d->outbox, &d->answers);
     outbox_clear(&d->outbox);
     files_close(d->files);
     store_close(d->store);

@@ -51,4 +51,6 @@ int64_t depot_deadline(const struct depot *d);
  * Borrowed until the next call. */
 bool depot_output(struct depot *d, uint32_t *peer, struct message *m);
 
+void depot_check(const struct depot *d); /* abort unless every invariant holds; for tests */
+
 #endif

@@ -113,9 +113,11 @@ struct handle { /* a client's number for a kept job */
     struct kept *job;  /* NULL: its program is still on its way */
     struct spec *spec; /* until then */
     uint8_t id[16];
-    bool submits; /* it said JOB, not ATTACH */
-    bool refused; /* what it submits is dropped */
-    bool told;    /* ATTACHED */
+    bool submits;        /* it said JOB, not ATTACH */
+    bool refused;        /* what it submits is dropped, ... */
+    const char *refusal; /* ... for this reason, which it is still to be told; NULL */
+    enum kept_error error;
+    bool told; /* ATTACHED */
     bool reading;
     uint64_t credit;
     size_t at; /* the next record */
@@ -170,7 +172,8 @@ struct depot {
     uint64_t bytes;     /* of all rows */
 
     struct pending_list pending;
-    uint64_t *removals; /* rows */
+    struct outgoing_list answers; /* to who asked for a change: when that is on disk */
+    uint64_t *removals;           /* rows */
     size_t nremovals, removals_room;
     bool broken; /* an fsync failed: nothing may be written any more */
     bool full;   /* the disk was, at the last attempt */
@@ -253,6 +256,7 @@ struct handle *handle_new(struct depot *d, struct visitor *v, uint64_t number,
 void handle_join(struct handle *h, struct kept *j);
 
 /* chores.c - what people ask for, and what time does */
+void chores_answers(struct depot *d, bool written); /* those that wait for the disk */
 void chores_input(struct depot *d, struct visitor *v, const struct message_kept_wanted *m);
 void chores_tick(struct depot *d);
 void chores_part(struct depot *d, uint32_t peer, const struct message_program_wanted *m);

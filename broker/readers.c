@@ -102,7 +102,21 @@ tell_attached(struct depot *d, const struct handle *h, enum kept_error error, co
     blob_unref(words_of);
 }
 
-/* What those that submit to it send from now on is dropped. */
+/* With how many tasks are on disk: so not while some are on their way there. */
+static void
+tell_refusals(struct depot *d, struct kept *j)
+{
+    struct handle *h;
+
+    LIST_FOREACH (h, &j->handles, of_job) {
+        if (h->refusal == NULL || j->stored != j->total)
+            continue;
+        tell_attached(d, h, h->error, h->refusal);
+        h->refusal = NULL;
+    }
+}
+
+/* What those that submit to it send from now on is dropped. `text` is there for good. */
 void
 readers_refuse(struct depot *d, struct kept *j, enum kept_error error, const char *text)
 {
@@ -112,8 +126,11 @@ readers_refuse(struct depot *d, struct kept *j, enum kept_error error, const cha
         if (!h->submits)
             continue;
         h->refused = true;
-        tell_attached(d, h, error, text);
+        h->refusal = text;
+        h->error = error;
     }
+    dirty(d, j);
+    tell_refusals(d, j);
 }
 
 static void
@@ -346,6 +363,7 @@ readers_committed(struct depot *d, struct kept *j)
 {
     struct handle *h;
 
+    tell_refusals(d, j);
     LIST_FOREACH (h, &j->handles, of_job) {
         bool grown = h->accepted != j->stored;
 

@@ -167,6 +167,10 @@ reject_inputs(struct depot *d)
         pending_free(d, p);
         readers_refuse(d, j, KEPT_FULL, FULL_WORDS);
     }
+    TAILQ_FOREACH (p, &d->pending, link) {
+        if (p->row.kind == ROW_SEAL)
+            p->row.first = p->job->total;
+    }
 }
 
 static void
@@ -243,6 +247,8 @@ written(struct depot *d)
         }
         if (p->row.kind == ROW_INPUTS)
             j->stored = p->row.first + p->row.count;
+        if (p->row.kind == ROW_RETRY)
+            j->retried = p->row.number;
         j->records_stored = j->nrecords;
         j->sealed_stored = j->sealed;
         pending_free(d, p);
@@ -270,10 +276,12 @@ writing_commit(struct depot *d)
         return 0;
     if (TAILQ_EMPTY(&d->pending) && d->nremovals == 0) {
         d->full = false; /* as far as is known: the next submission tries */
+        chores_answers(d, true);
         return 0;
     }
     if (write_all(d) == 0) {
         written(d);
+        chores_answers(d, true);
         return 0;
     }
     if (errno != ENOSPC)
@@ -283,6 +291,7 @@ writing_commit(struct depot *d)
                   "wait in memory");
     d->full = true;
     d->retry_at = d->now + RETRY_US;
+    chores_answers(d, false);
     reject_inputs(d);
     reject_jobs(d);
     seal_cut(d);
