@@ -6,7 +6,8 @@
 #ifndef LADLE_LOG_H
 #define LADLE_LOG_H
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+/* Nothing at all is for the simulation: what daemons say there is no news. */
+enum log_level { LOG_NOTHING = -1, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_open(const char *program, enum log_level most); /* `program` is borrowed for ever */
 int log_level_parse(const char *word,

@@ -1,4 +1,4 @@
-/* broker.h - the broker's process: the real scheduler, and connections. */
+/* broker.h - the broker's process: the real scheduler and depot, and connections. */
 #ifndef LADLE_SIM_BROKER_H
 #define LADLE_SIM_BROKER_H
 
@@ -16,6 +16,8 @@ unsigned broker_lives(const struct broker *b);
 unsigned broker_workers(struct broker *b); /* that are with it */
 /* Nothing is left of any task. If not, *what is. */
 bool broker_is_empty(struct broker *b, const char **what);
+/* Somebody asks about kept jobs, and hears at once, by keeper_answer(), if the broker lives. */
+void broker_ask(struct broker *b, const struct message *m);
 /* One of its connections, by chance; NULL: there is none. */
 struct connection *broker_some_connection(struct broker *b);
 

@@ -2,6 +2,7 @@
 
 #include "broker.h"
 #include "client.h"
+#include "disk.h"
 #include "executor.h"
 #include "worker.h"
 
@@ -40,6 +41,9 @@ static const char *const names[FAULT_KINDS] = {
     [FAULT_PARTS] = "parts",
     [FAULT_CANCEL] = "cancel",
     [FAULT_LEAVE] = "leave",
+    [FAULT_DISK_FULL] = "disk full",
+    [FAULT_DISK_FAIL] = "disk fails",
+    [FAULT_DISK_KILL] = "kill broker while it writes",
 };
 
 /* ---- whom it strikes ----------------------------------------------------------------------------
@@ -182,6 +186,15 @@ strike_executor(struct sim *s, enum fault f)
 }
 
 static void
+strike_disk(struct sim *s, enum fault f)
+{
+    if (f == FAULT_DISK_FAIL)
+        disk_fail(s->disk);
+    else
+        disk_crash(s->disk, 1 + (unsigned)random_below(&s->random, 20));
+}
+
+static void
 strike(struct sim *s, enum fault f)
 {
     switch (f) {
@@ -210,6 +223,10 @@ strike(struct sim *s, enum fault f)
     case FAULT_KILL_EXECUTOR:
         strike_executor(s, f);
         break;
+    case FAULT_DISK_FAIL:
+    case FAULT_DISK_KILL:
+        strike_disk(s, f);
+        break;
     default:
         strike_client(s, f);
         break;
@@ -222,7 +239,8 @@ strike(struct sim *s, enum fault f)
 static bool
 is_asked_for(enum fault f)
 {
-    return f == FAULT_DELAY || f == FAULT_TWICE || f == FAULT_START || f == FAULT_PARTS;
+    return f == FAULT_DELAY || f == FAULT_TWICE || f == FAULT_START || f == FAULT_PARTS ||
+           f == FAULT_DISK_FULL;
 }
 
 static bool

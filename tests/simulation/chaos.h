@@ -29,6 +29,9 @@ enum fault {
     FAULT_PARTS,       /* clients cannot give their programs, now and then */
     FAULT_CANCEL,      /* a client does not want some tasks any more */
     FAULT_LEAVE,       /* it leaves, and says so */
+    FAULT_DISK_FULL,   /* nothing can be written to the store, for a while: now and then */
+    FAULT_DISK_FAIL,   /* an fsync fails, and the broker ends */
+    FAULT_DISK_KILL,   /* the broker is killed while it writes */
     FAULT_KINDS
 };
 

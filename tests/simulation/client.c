@@ -5,6 +5,7 @@
 #include "demand.h"
 #include "line.h"
 
+#include "../../client/detached.h"
 #include "../../proto/limits.h"
 
 #include <assert.h>
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum wake { WAKE_TURN, WAKE_SUBMIT, WAKE_MORE };
+enum wake { WAKE_TURN, WAKE_SUBMIT, WAKE_MORE, WAKE_ATTACH };
 
 struct client {
     struct actor actor;
@@ -22,7 +23,8 @@ struct client {
     struct demand_list demands;
     uint64_t window;    /* of results */
     uint32_t life;      /* conversations so far */
-    unsigned jobs_left; /* to be submitted */
+    unsigned jobs_left; /* to be submitted, or attached to */
+    unsigned submits_left;
     int64_t turn_at;
     uint64_t keep_ms; /* its jobs go on for so long when it is silent */
 };
@@ -232,7 +234,8 @@ listen(struct client *c, const struct message *m)
     struct demand *d;
 
     if (m->type == MESSAGE_RESULTS) {
-        if (c->core->received - c->core->taken >= c->window)
+        if ((m->results.job & DETACHED_NUMBER) == 0 &&
+            c->core->received - c->core->taken >= c->window)
             sim_fail(s, "the window of %s is overrun", c->actor.name);
         if ((d = demand_find(&c->demands, m->results.job)) == NULL)
             sim_fail(s, "%s got results of no job of its", c->actor.name);
@@ -247,6 +250,12 @@ listen(struct client *c, const struct message *m)
             sim_fail(s, "%s was told the end of no job of its", c->actor.name);
         for (uint64_t i = 0; i < m->ended.count; i++)
             demand_told(d, m->ended.first + i, m->ended.outcome, m->ended.attempt, c->life);
+    } else if (m->type == MESSAGE_ATTACHED) {
+        if ((d = demand_find(&c->demands, m->attached.job)) != NULL && m->attached.total > 0)
+            deposit_told_accepted(s, d->deposit, m->attached.total, m->attached.sealed);
+    } else if (m->type == MESSAGE_ACCEPTED && (m->range.job & DETACHED_NUMBER) != 0) {
+        if ((d = demand_find(&c->demands, m->range.job)) != NULL)
+            deposit_told_accepted(s, d->deposit, m->range.first, false);
     }
 }
 
@@ -299,8 +308,24 @@ submit(struct client *c)
     sim_trace(s, "%s submits job %" PRIu64 " of %" PRIu64 " tasks", c->actor.name, d->number,
               d->count);
     sim_wake(&c->actor, s->now, WAKE_MORE | d->number << 8);
-    if (c->jobs_left > 0)
+    if (--c->submits_left > 0)
         sim_wake(&c->actor, s->now + random_between(&s->random, 0, 2000000), WAKE_SUBMIT);
+}
+
+static void
+attach(struct client *c)
+{
+    struct sim *s = c->actor.sim;
+    struct deposit *deposit = deposits_some(s);
+    struct demand *d;
+
+    c->jobs_left--;
+    if (deposit != NULL) {
+        d = demand_attach(s, c->core, deposit);
+        TAILQ_INSERT_TAIL(&c->demands, d, link);
+        sim_trace(s, "%s attaches to job %.8s", c->actor.name, deposit->hex);
+    }
+    plan_turn(c);
 }
 
 static void
@@ -309,6 +334,8 @@ more(struct client *c, uint64_t number)
     struct sim *s = c->actor.sim;
     struct demand *d = demand_find(&c->demands, number);
 
+    if (d == NULL) /* the bit of detached ones had no room */
+        d = demand_find(&c->demands, number | DETACHED_NUMBER);
     if (demand_more(d, conversation_is_open(&c->line.talk)))
         sim_wake(&c->actor, s->now + random_between(&s->random, 10, 3000), WAKE_MORE | number << 8);
     plan_turn(c);
@@ -348,6 +375,9 @@ wake(struct actor *a, uint64_t what)
     case WAKE_MORE:
         more(c, what >> 8);
         break;
+    case WAKE_ATTACH:
+        attach(c);
+        break;
     }
 }
 
@@ -385,7 +415,7 @@ client_new(struct sim *s, unsigned number)
     c->core = core_new();
     assert(c->core != NULL);
     TAILQ_INIT(&c->demands);
-    c->jobs_left = 1 + (unsigned)random_below(r, 5);
+    c->jobs_left = c->submits_left = 1 + (unsigned)random_below(r, 5);
     /* It tells what it received in steps of 1 MiB, or after a second. */
     c->window = (uint64_t)random_between(r, 1100000, 4000000);
     if (mix(s->seed + number, 67) % 4 == 0)
@@ -400,6 +430,10 @@ client_new(struct sim *s, unsigned number)
     c->turn_at = INT64_MAX;
     sim_plan(&c->actor, &c->turn_at, at, WAKE_TURN);
     sim_wake(&c->actor, s->now + random_between(r, 0, 1000000), WAKE_SUBMIT);
+    for (uint64_t n = s->store ? random_below(r, 4) : 0; n > 0; n--) {
+        c->jobs_left++;
+        sim_wake(&c->actor, s->now + random_between(r, 0, 15000000), WAKE_ATTACH);
+    }
     sim_add(s, &c->actor);
     return &c->actor;
 }

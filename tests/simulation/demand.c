@@ -2,6 +2,7 @@
 
 #include "load.h"
 
+#include "../../client/detached.h"
 #include "../../proto/limits.h"
 #include "worker.h"
 
@@ -71,10 +72,31 @@ watch_all(struct demand *d)
     }
 }
 
+static void
+begin(struct demand *d, const struct spec *spec, unsigned client, uint64_t kind)
+{
+    d->tasks = calloc(d->count + 1, sizeof(struct record *));
+    d->job = core_job(d->core, spec, d->sim->now);
+    assert(d->tasks != NULL && d->job != NULL);
+    for (uint64_t i = 0; i < d->count; i++)
+        d->tasks[i] = history_submit(d->sim->history, client, kind, d->spec);
+}
+
+static void
+begin_detached(struct demand *d, const struct spec *spec, unsigned client, uint64_t kind)
+{
+    d->deposit = deposit_new(d->sim, client, kind, d->spec, d->count);
+    d->tasks = d->deposit->tasks;
+    d->leaves = random_chance(&d->sim->random, 40);
+    d->job = core_job_detached(d->core, spec, d->deposit->id, false, d->sim->now);
+    assert(d->job != NULL);
+}
+
 struct demand *
 demand_new(struct sim *s, struct core *core, unsigned client, bool welcome)
 {
     struct demand *d = calloc(1, sizeof(*d));
+    bool detached = s->store && random_chance(&s->random, 50);
     struct random *r = &s->random;
     struct spec spec;
     uint64_t kind;
@@ -82,6 +104,7 @@ demand_new(struct sim *s, struct core *core, unsigned client, bool welcome)
     assert(d != NULL);
     (void)welcome;
     choose_spec(s, &spec);
+    spec.singles = spec.singles && !detached; /* a detached future is a job of its own */
     kind = load_kind(random_next(r), spec.timeout_ms > 0);
     if (load_nests(kind))
         spec.function = "tree";
@@ -91,11 +114,11 @@ demand_new(struct sim *s, struct core *core, unsigned client, bool welcome)
     d->count = choose_count(s);
     d->parts = 1 + (unsigned)random_below(r, 4);
     d->size = random_chance(r, 50) ? 8 + (uint32_t)random_below(r, 100) : 0;
-    d->tasks = calloc(d->count + 1, sizeof(struct record *));
-    d->job = core_job(core, &spec, s->now);
-    assert(d->spec != NULL && d->tasks != NULL && d->job != NULL);
-    for (uint64_t i = 0; i < d->count; i++)
-        d->tasks[i] = history_submit(s->history, client, kind, d->spec);
+    assert(d->spec != NULL);
+    if (detached)
+        begin_detached(d, &spec, client, kind);
+    else
+        begin(d, &spec, client, kind);
     d->number = d->job->number;
     if (spec.singles)
         watch_all(d);
@@ -105,11 +128,32 @@ demand_new(struct sim *s, struct core *core, unsigned client, bool welcome)
     return d;
 }
 
+struct demand *
+demand_attach(struct sim *s, struct core *core, struct deposit *deposit)
+{
+    struct spec spec = {.function = "?", .cpus = 1};
+    struct demand *d = calloc(1, sizeof(*d));
+
+    assert(d != NULL);
+    *d = (struct demand){.sim = s,
+                         .core = core,
+                         .spec = spec_ref(deposit->spec),
+                         .tasks = deposit->tasks,
+                         .deposit = deposit,
+                         .attached = true};
+    d->job = core_job_detached(core, &spec, deposit->id, true, s->now);
+    assert(d->job != NULL);
+    d->number = d->job->number;
+    d->job->keep_arrived = true;
+    return d;
+}
+
 void
 demand_free(struct demand *d)
 {
     spec_unref(d->spec);
-    free(d->tasks);
+    if (d->deposit == NULL)
+        free(d->tasks);
     free(d->singles);
     free(d);
 }
@@ -178,6 +222,14 @@ give_part(struct demand *d, uint32_t count)
     d->given += count;
 }
 
+/* What cannot come to be is not submitted any more. */
+static bool
+is_cut_short(const struct demand *d)
+{
+    return d->deposit != NULL && (d->gave_up || d->job->sealed || d->job->cancelling ||
+                                  d->job->error != KEPT_NONE || d->job->refused);
+}
+
 bool
 demand_more(struct demand *d, bool welcome)
 {
@@ -186,6 +238,9 @@ demand_more(struct demand *d, bool welcome)
 
     if (d->job == NULL)
         return false;
+    if (is_cut_short(d))
+        d->count = d->given;
+    count = d->count - d->given;
     if (d->singles != NULL) {
         for (uint64_t n = 1 + random_below(r, 10); n > 0 && d->given < d->count; n--)
             give_single(d);
@@ -197,6 +252,10 @@ demand_more(struct demand *d, bool welcome)
     if (d->given < d->count)
         return true;
     core_close(d->core, d->job);
+    if (d->leaves) { /* it goes on without us, once it is on disk */
+        core_drop(d->core, d->job);
+        d->job = NULL;
+    }
     return false;
 }
 
@@ -206,8 +265,15 @@ demand_cancel(struct demand *d, const char *client)
     struct random *r = &d->sim->random;
     uint64_t first, count;
 
-    if (d->given == 0 || d->job == NULL)
+    if (d->job == NULL || (d->given == 0 && !d->attached))
         return;
+    if (d->deposit != NULL) {
+        sim_trace(d->sim, "%s cancels job %.8s", client, d->deposit->hex);
+        for (uint64_t i = 0; i < d->deposit->most; i++)
+            d->tasks[i]->cancelled = true;
+        core_cancel(d->core, d->job, 0, UINT64_MAX);
+        return;
+    }
     first = random_below(r, d->given);
     count = 1 + random_below(r, d->given - first);
     sim_trace(d->sim, "%s cancels %" PRIu64 "+%" PRIu64 " of job %" PRIu64, client, first, count,
@@ -230,6 +296,10 @@ demand_noted(struct demand *d, uint64_t first, uint64_t count)
 void
 demand_told(struct demand *d, uint64_t index, enum outcome o, uint32_t attempt, uint32_t life)
 {
+    if (d->deposit != NULL) {
+        deposit_told(d->sim, d->deposit, index, o);
+        return;
+    }
     if (index >= d->given)
         sim_fail(d->sim, "an outcome of a task that was not submitted");
     history_told(d->sim->history, d->tasks[index], o, attempt, life);
@@ -241,15 +311,24 @@ read_task(struct demand *d, uint64_t index, const struct segment *s, uint32_t of
     size_t size;
     const uint8_t *bytes = segment_item(s, offset, &size);
 
-    history_ended(d->sim->history, d->tasks[index], segment_outcome(s, offset), s->attempt, bytes,
-                  size);
+    enum outcome o = segment_outcome(s, offset);
+
+    if (d->deposit != NULL)
+        deposit_read(d->sim, d->deposit, index, o, d->gave_up, bytes, size);
+    else
+        history_ended(d->sim->history, d->tasks[index], o, s->attempt, bytes, size);
     d->read++;
 }
 
 static void
 release_if_over(struct demand *d)
 {
-    if (d->job == NULL || !d->job->closed || d->read < d->count)
+    if (d->job != NULL && d->attached && d->gave_up) { /* a program that was told so lets go */
+        core_close(d->core, d->job);
+        core_drop(d->core, d->job);
+        d->job = NULL;
+    }
+    if (d->job == NULL || !d->job->closed || d->read < (d->attached ? d->job->total : d->count))
         return;
     core_release(d->core, d->job);
     d->job = NULL;
@@ -260,6 +339,8 @@ demand_read(struct demand *d)
 {
     struct segment *s;
 
+    if (d->attached && d->job != NULL && d->job->error != KEPT_NONE)
+        sim_fail(d->sim, "job %.8s cannot be attached to: %s", d->deposit->hex, d->job->refusal);
     while (d->job != NULL && d->singles == NULL && (s = TAILQ_FIRST(&d->job->arrived)) != NULL) {
         uint64_t first = s->chunk->first;
 
@@ -311,14 +392,15 @@ demand_tell_anew(struct demand *d)
 void
 demand_give_up(struct demand *d)
 {
-    for (uint64_t i = 0; i < d->given; i++)
+    d->gave_up = true;
+    for (uint64_t i = 0; i < d->given && d->deposit == NULL; i++)
         d->tasks[i]->gave_up |= d->tasks[i]->outcome == NO_OUTCOME;
 }
 
 void
 demand_forsake(struct demand *d)
 {
-    for (uint64_t i = 0; i < d->count; i++)
+    for (uint64_t i = 0; i < d->count && d->deposit == NULL; i++)
         d->tasks[i]->unknown |= d->tasks[i]->outcome == NO_OUTCOME;
     d->job = NULL;
 }

@@ -2,7 +2,7 @@
 #ifndef LADLE_SIM_DEMAND_H
 #define LADLE_SIM_DEMAND_H
 
-#include "history.h"
+#include "deposits.h"
 
 #include "../../client/core.h"
 
@@ -26,10 +26,17 @@ struct demand {
     uint64_t count, given, read;
     uint32_t size;  /* of the inputs; 0: each has its own */
     unsigned parts; /* of a map that is given in several */
+    /* of a detached job */
+    struct deposit *deposit; /* NULL: it is none */
+    bool attached;           /* somebody else submitted it */
+    bool gave_up;            /* there was no broker for too long */
+    bool leaves;             /* its program does not ask for the results */
 };
 TAILQ_HEAD(demand_list, demand);
 
 struct demand *demand_new(struct sim *s, struct core *core, unsigned client, bool welcome);
+/* A job that is in the broker's store. */
+struct demand *demand_attach(struct sim *s, struct core *core, struct deposit *deposit);
 void demand_free(struct demand *d);
 struct demand *demand_find(struct demand_list *list, uint64_t number); /* NULL: there is none */
 /* Submit some more of it; false: that was all. */

@@ -2,6 +2,7 @@
 
 #include "broker.h"
 #include "chaos.h"
+#include "deposits.h"
 #include "load.h"
 #include "worker.h"
 
@@ -107,7 +108,8 @@ uint64_t
 history_bytes_most(const struct history *h, uint64_t window)
 {
     const struct sim *s = h->sim;
-    uint64_t each = window + h->largest + TASK_COST, most = s->nclients * each;
+    uint64_t each = window + h->largest + TASK_COST;
+    uint64_t most = (s->nclients + deposits_count(s)) * each;
 
     for (unsigned i = 0; i < s->nworkers; i++)
         most += worker_carried_bytes(s->workers[i], each);
@@ -182,8 +184,8 @@ why_not(const struct history *h, const struct record *r, enum outcome o, uint32_
     }
 }
 
-static void
-judge(const struct history *h, const struct record *r, enum outcome o, uint32_t attempt)
+void
+history_judge(const struct history *h, const struct record *r, enum outcome o, uint32_t attempt)
 {
     const char *why = why_not(h, r, o, attempt);
 
@@ -199,7 +201,7 @@ history_told(struct history *h, struct record *r, enum outcome o, uint32_t attem
         sim_fail(h->sim, "c%u was told twice how task %u ended", r->client,
                  (unsigned)(uint32_t)r->input);
     r->life = life;
-    judge(h, r, o, attempt);
+    history_judge(h, r, o, attempt);
     if (r->told == NO_OUTCOME && r->outcome == NO_OUTCOME)
         r->told = (uint8_t)o;
 }
@@ -223,7 +225,7 @@ history_ended(struct history *h, struct record *r, enum outcome o, uint32_t atte
         !(o == OUTCOME_LOST && r->gave_up) && !(o == OUTCOME_TIMED_OUT && r->spec->deadline_ms > 0))
         sim_fail(s, "c%u: task %u ended %s, and the broker never said so", r->client, serial,
                  outcome_name(o));
-    judge(h, r, o, attempt);
+    history_judge(h, r, o, attempt);
 }
 
 void
@@ -273,7 +275,7 @@ history_unended(struct history *h)
     for (uint32_t i = h->count; i-- > 0;) {
         const struct record *r = h->records[i];
 
-        if (r->outcome != NO_OUTCOME || r->unknown)
+        if (r->outcome != NO_OUTCOME || r->unknown || r->deposit != NULL)
             continue;
         left++;
         first = i;
@@ -291,21 +293,24 @@ check_record(const struct history *h, const struct record *r)
 {
     struct sim *s = h->sim;
     unsigned serial = (unsigned)(uint32_t)r->input;
+    /* Its brokers tell a detached task anew, not its client; and once more when somebody asks. */
+    unsigned runs = r->deposit == NULL ? 1 : 1 + r->deposit->rounds;
+    unsigned lives = r->deposit == NULL ? r->lives : broker_lives(s->broker) * runs;
     /* What crashed and was not told, since its worker was lost first, counts for nobody. What the
      * client had not heard when its connection was lost may be counted anew. */
-    unsigned crashes = (r->spec->retries + 1) * r->lives + h->workers_lost;
+    unsigned crashes = (r->spec->retries + 1) * lives + h->workers_lost;
 
-    if (r->outcome == NO_OUTCOME && !r->unknown)
+    if (r->outcome == NO_OUTCOME && !r->unknown && r->deposit == NULL)
         sim_fail(s, "c%u: task %u never ended", r->client, serial);
     if (r->crashed > crashes)
         sim_fail(s, "c%u: task %u crashed %u times, and may do so %u times", r->client, serial,
                  r->crashed, crashes);
     /* What runs, or has run, goes on and is told to the next broker. */
-    if (s->restarts && r->starts > 1 + r->crashed + r->failed + r->killed + r->casualties)
+    if (s->restarts && r->starts > runs + r->crashed + r->failed + r->killed + r->casualties)
         sim_fail(s,
                  "c%u: task %u was started %u times, though only connections and brokers were lost",
                  r->client, serial, r->starts);
-    if (r->spec->once && r->starts > 1)
+    if (r->spec->once && r->starts > runs)
         sim_fail(s, "c%u: task %u may run once, and was started %u times", r->client, serial,
                  r->starts);
     if (r->running > 0)

@@ -12,6 +12,7 @@ struct record { /* of a task that a client submitted */
     uint64_t input;
     struct spec *spec;
     unsigned client;
+    struct deposit *deposit; /* it is of a detached job: its outcome is on disk; NULL */
     /* its client */
     bool cancelled;  /* it asked for that, */
     bool gave_up;    /* or had no broker for too long, */
@@ -47,6 +48,10 @@ void history_ended(struct history *h, struct record *r, enum outcome o, uint32_t
 void history_child_ended(struct history *h, uint64_t input, const struct spec *spec,
                          const char *digest, enum outcome o, bool cancelled, const uint8_t *bytes,
                          size_t size);
+
+/* Can it have ended so? */
+void history_judge(const struct history *h, const struct record *r, enum outcome o,
+                   uint32_t attempt);
 
 /* A worker's conversation with its broker has ended. */
 void history_worker_lost(struct history *h);

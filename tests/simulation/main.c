@@ -3,6 +3,8 @@
 #include "scale.h"
 #include "sim.h"
 
+#include "../../base/log.h"
+
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -132,6 +134,7 @@ main(int argc, char **argv)
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return 2;
+    log_open("sim", LOG_NOTHING);
     if (o.scale.workers > 0 || o.scale.tasks > 0)
         return scale_run(&o.scale);
     if (o.storm > 0) {

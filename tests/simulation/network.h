@@ -32,7 +32,8 @@ struct way { /* to one side */
 struct connection {
     struct actor *ends[2]; /* NULL: it has let go of it */
     struct way ways[2];
-    uint32_t number; /* for the broker */
+    uint32_t number; /* for the broker, */
+    bool joined;     /* which said WELCOME */
     int64_t delay;   /* us, at most, as a rule */
     int64_t since;   /* it is there */
     int64_t faulty;  /* until then, silence is no wonder */

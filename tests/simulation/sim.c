@@ -3,7 +3,10 @@
 #include "broker.h"
 #include "chaos.h"
 #include "client.h"
+#include "deposits.h"
+#include "disk.h"
 #include "history.h"
+#include "keeper.h"
 #include "network.h"
 #include "worker.h"
 
@@ -186,6 +189,8 @@ populate(struct sim *s)
     for (unsigned i = 0; i < clients; i++)
         s->clients[s->nclients++] = client_new(s, i);
     s->clients_left = clients;
+    if (s->store)
+        s->keeper = keeper_new(s);
 }
 
 static void
@@ -200,6 +205,8 @@ clean_up(struct sim *s)
     for (size_t i = 0; i < s->nevents; i++)
         connection_unref(s->events[i].connection);
     free(s->events);
+    deposits_free(s->deposits);
+    disk_free(s->disk);
     history_free(s->history);
     chaos_free(s->chaos);
     arena_free(s->arena);
@@ -222,10 +229,10 @@ is_over(struct sim *s)
 {
     const char *what = "something";
 
-    if (s->clients_left > 0) {
+    if (s->clients_left > 0 || !deposits_are_over(s, &what)) {
         if (s->nevents == 0 || s->now > (s->narrow ? 8 * TIME_MOST : TIME_MOST))
-            sim_fail(s, "tasks have not ended, and nothing goes on: %s",
-                     history_unended(s->history));
+            sim_fail(s, "tasks have not ended, and nothing goes on: %s; %s",
+                     history_unended(s->history), what);
         return false;
     }
     if (s->done == 0) {
@@ -256,6 +263,9 @@ begin(struct sim *s)
     s->restarts = s->seed % 8 == 5;
     if (s->restarts)
         s->calm += 20000000;
+    s->store = s->storm == 0 && mix(s->seed, 83) % 2 == 0;
+    s->disk = disk_new(s);
+    s->deposits = deposits_new();
     s->history = history_new(s);
     s->chaos = chaos_new(s);
     populate(s);
@@ -275,6 +285,7 @@ sim_run(uint64_t seed, bool trace)
         s.steps++;
         perform(&s, &e);
     }
+    deposits_check(&s);
     history_check(s.history);
     clean_up(&s);
     return s.steps;
@@ -303,6 +314,7 @@ sim_storm(unsigned workers)
         if (back == 0 && s.now > start + 30000000)
             sim_fail(&s, "after 30 s only %u workers are back", broker_workers(s.broker));
     }
+    deposits_check(&s);
     history_check(s.history);
     printf("%u workers are back %.1f s after their broker, and no task is lost\n", workers,
            (double)(back - start) / 1e6);

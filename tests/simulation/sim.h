@@ -1,9 +1,9 @@
 /* sim.h - a whole grid in one process, on a virtual clock.
  *
  * The deciding halves are the real ones: the broker's scheduler, the workers' runner, the clients'
- * core, the nest in executors, what peers say to their broker beside the work, and the codec
- * between them. What is modelled is what has no policy:
- * sockets, processes, and tasks. Everything that happens follows from the seed.
+ * core, the nest in executors, the broker's depot, what peers say to their broker beside the work,
+ * and the codec between them. What is modelled is what has no policy: sockets, processes, disks,
+ * and tasks. Everything that happens follows from the seed.
  */
 #ifndef LADLE_SIM_H
 #define LADLE_SIM_H
@@ -21,6 +21,9 @@ struct connection;
 struct history;
 struct chaos;
 struct broker;
+struct disk;
+struct deposits;
+struct keeper;
 
 struct actor_class {
     /* Its end of a connection got a message, or the end of it. */
@@ -67,6 +70,10 @@ struct sim {
     unsigned nworkers, nclients;
     struct history *history;
     struct chaos *chaos;
+    bool store; /* the broker has one: some jobs are detached */
+    struct disk *disk;
+    struct deposits *deposits;
+    struct keeper *keeper;
 };
 
 void sim_fail(const struct sim *s, const char *format, ...)

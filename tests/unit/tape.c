@@ -101,6 +101,18 @@ describe_news(const struct message *m, char *at, size_t size)
     case MESSAGE_ACCEPTED:
         snprintf(at, size, " job=%" PRIu64 " below=%" PRIu64, m->range.job, m->range.first);
         break;
+    case MESSAGE_ATTACH:
+        snprintf(at, size, " job=%" PRIu64, m->attach.job);
+        break;
+    case MESSAGE_ATTACHED:
+        snprintf(at, size, " job=%" PRIu64 " total=%" PRIu64 "%s%s%s", m->attached.job,
+                 m->attached.total, m->attached.sealed ? " sealed" : "",
+                 m->attached.error != KEPT_NONE ? ": " : "", m->attached.text);
+        break;
+    case MESSAGE_FETCH:
+    case MESSAGE_FETCHED:
+        snprintf(at, size, " job=%" PRIu64 " after=%" PRIu64, m->fetch.job, m->fetch.after);
+        break;
     case MESSAGE_BEGINS:
     case MESSAGE_NOTED:
     case MESSAGE_CANCEL:
