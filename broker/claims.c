@@ -2,6 +2,7 @@
 
 #include "aside.h"
 #include "carried.h"
+#include "clients.h"
 #include "demands.h"
 #include "jobs.h"
 #include "leases.h"
@@ -236,6 +237,15 @@ stop_claimed(struct scheduler *s, const struct adoption *a, uint64_t first, uint
         say_cancel(s, a->claim->worker, a->job, first, last - first);
 }
 
+/* These have ended here. What their client does not have yet shall not be in this broker only. */
+static void
+claim_ended(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last)
+{
+    stop_claimed(s, a, first, last);
+    if (first < last && client_has_untaken(a->job->client))
+        a->wanted = true;
+}
+
 /* Live tasks [from, to) are leased. First come, first served; unless those of the claim are an
  * attempt after that one, which then is over, and has been charged. */
 static bool
@@ -280,21 +290,21 @@ adopt_in_chunk(struct scheduler *s, struct adoption *a, struct chunk *c, uint32_
     while (from < to) {
         uint32_t live = chunk_live_from(c, from, to), end = chunk_ended_from(c, live, to);
 
-        stop_claimed(s, a, c->first + from, c->first + live);
+        claim_ended(s, a, c->first + from, c->first + live);
         for (from = live; from < end;)
             from = adopt_alike(s, a, c, from, end);
     }
 }
 
-/* Tasks [first, last) of the job. Those that are not here ended while there was no broker. */
+/* Tasks [first, last) of the job. */
 static void
 adopt_run(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last)
 {
     for (struct piece p; job_piece(a->job, first, last, &p); first = p.last) {
-        stop_claimed(s, a, first, p.first);
+        claim_ended(s, a, first, p.first);
         adopt_in_chunk(s, a, p.chunk, p.from, p.to);
     }
-    stop_claimed(s, a, first, last);
+    claim_ended(s, a, first, last);
 }
 
 static bool

@@ -14,6 +14,7 @@
 #include "queues.h"
 #include "roster.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +115,8 @@ abandon(struct scheduler *s, struct job *j)
 static void
 let_go(struct scheduler *s, struct outgoing *o)
 {
-    ack(s, o->worker, o->serial);
+    for (uint64_t serial = o->serial; serial > 0 && serial <= o->last_serial; serial++)
+        ack(s, o->worker, serial);
     outbox_drop(&s->outbox, o);
 }
 
@@ -254,6 +256,54 @@ client_catch_up(struct scheduler *s, struct client *c)
     client_release(s, c);
 }
 
+/* The one whose link to the next is at `link`, which is so far into it. */
+static struct outgoing *
+owner_of(struct outgoing **link, size_t offset)
+{
+    return (struct outgoing *)(void *)((char *)(void *)link - offset);
+}
+
+/* The last that it has not said to have; NULL. */
+static struct outgoing *
+untaken(const struct client *c)
+{
+    if (!STAILQ_EMPTY(&c->held))
+        return owner_of(c->held.stqh_last, offsetof(struct outgoing, link));
+    if (!STAILQ_EMPTY(&c->unread))
+        return owner_of(c->unread.stqh_last, offsetof(struct outgoing, by_client));
+    return NULL;
+}
+
+bool
+client_has_untaken(const struct client *c)
+{
+    return untaken(c) != NULL;
+}
+
+bool
+client_ack_behind(struct scheduler *s, struct client *c, uint64_t worker, uint64_t serial)
+{
+    struct outgoing *o = untaken(c);
+
+    if (o == NULL || serial == 0)
+        return false;
+    if (o->worker == worker && o->last_serial + 1 == serial) {
+        o->last_serial = serial;
+        return true;
+    }
+    if (o->serial > 0) { /* it speaks of others: a message that is not sent stands behind it */
+        if ((o = outbox_new(&s->outbox, 0, MESSAGE_NONE)) == NULL)
+            return false;
+        if (!STAILQ_EMPTY(&c->held))
+            STAILQ_INSERT_TAIL(&c->held, o, link);
+        else
+            STAILQ_INSERT_TAIL(&c->unread, o, by_client);
+    }
+    o->worker = worker;
+    o->serial = o->last_serial = serial;
+    return true;
+}
+
 void
 clients_tick(struct scheduler *s)
 {
@@ -322,6 +372,10 @@ fits(const struct client *c)
 static void
 put_out(struct scheduler *s, struct client *c, struct outgoing *o)
 {
+    if (o->m.type == MESSAGE_NONE) {
+        STAILQ_INSERT_TAIL(&c->unread, o, by_client);
+        return;
+    }
     c->sent += o->cost;
     o->peer = c->peer->id;
     o->client = c->peer->number;

@@ -14,6 +14,11 @@ void client_free(struct scheduler *s, struct client *c); /* its tasks are cancel
 void client_part(struct scheduler *s, struct client *c, int64_t keep_us);
 struct client *client_away(const struct scheduler *s, const uint8_t *session,
                            bool nested); /* NULL: none */
+/* Was something sent to it, or is to be, that it has not said to have? */
+bool client_has_untaken(const struct client *c);
+/* These RESULTS of the worker came again, and what was made of them is among that: they are
+ * acknowledged with it. False: that cannot be. */
+bool client_ack_behind(struct scheduler *s, struct client *c, uint64_t worker, uint64_t serial);
 /* The worker with this session is back: those in its executors are going to be, when the tasks that
  * run there let them read. */
 void clients_carrier_back(struct scheduler *s, uint64_t holder);

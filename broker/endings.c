@@ -76,7 +76,7 @@ end_tasks(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, cons
         s->failed += to - from;
     }
     chunk_ref(c);
-    leases_lose(s, c, from, to, NULL);
+    leases_lose(s, c, from, to, NULL, false);
     job_tasks_ended(s, c, from, to);
     chunk_unref(c);
     queue_update(s, j);
@@ -84,19 +84,6 @@ end_tasks(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, cons
 
 /* ---- ranges of a job ----------------------------------------------------------------------------
  */
-
-static void
-stop_at_worker(struct scheduler *s, const struct lease *l, uint32_t from, uint32_t to)
-{
-    const struct chunk *c = l->chunk;
-    struct outgoing *o = peer_say(s, l->worker->peer, MESSAGE_CANCEL);
-
-    if (o == NULL)
-        return;
-    o->m.range =
-        (struct message_range){.job = c->job->number, .first = c->first + from, .count = to - from};
-    outbox_put(&s->outbox, o);
-}
 
 /* The tasks of one lease, with what is known about their attempt. */
 static void
@@ -110,7 +97,7 @@ end_leased(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to, con
     of.attempt = l->range->attempt;
     of.worker = l->worker->name;
     while (lease_next(l, from, to, &begin, &end)) {
-        stop_at_worker(s, l, begin, end);
+        lease_stop(s, l, begin, end);
         left = l->left - (end - begin);
         end_tasks(s, c, begin, end, &of);
         if (left == 0) /* the lease is gone */

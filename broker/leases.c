@@ -3,6 +3,7 @@
 #include "aside.h"
 #include "endings.h"
 #include "jobs.h"
+#include "peers.h"
 #include "queues.h"
 #include "workers.h"
 
@@ -253,7 +254,21 @@ lose(struct lease *l, uint32_t from, uint32_t to)
 }
 
 void
-leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, struct lease *keep)
+lease_stop(struct scheduler *s, const struct lease *l, uint32_t from, uint32_t to)
+{
+    const struct chunk *c = l->chunk;
+    struct outgoing *o = peer_say(s, l->worker->peer, MESSAGE_CANCEL);
+
+    if (o == NULL)
+        return;
+    o->m.range =
+        (struct message_range){.job = c->job->number, .first = c->first + from, .count = to - from};
+    outbox_put(&s->outbox, o);
+}
+
+void
+leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, struct lease *keep,
+            bool stop)
 {
     uint32_t rest = to - from, lost;
     struct lease *l, *next;
@@ -265,6 +280,8 @@ leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to, st
         if (l == keep || (lost = lose(l, from, to)) == 0)
             continue;
         rest -= lost;
+        if (stop)
+            lease_stop(s, l, from, to);
         if (l->left == 0)
             lease_free(s, l);
         else

@@ -47,9 +47,10 @@ bool lease_release(struct scheduler *s, struct lease *l, uint32_t from, uint32_t
 
 /* Before tasks of a chunk end: take them from the ranges and leases that they are in. Leases of
  * which nothing is left are freed; but `keep`, which is probably the one and may be NULL, is left
- * to the caller. */
+ * to the caller. With `stop` the workers of the others hear that they run in vain. */
 void leases_lose(struct scheduler *s, struct chunk *c, uint32_t from, uint32_t to,
-                 struct lease *keep);
+                 struct lease *keep, bool stop);
+void lease_stop(struct scheduler *s, const struct lease *l, uint32_t from, uint32_t to);
 
 /* Offset in lease->range's data of the item `offset`. */
 size_t lease_at(const struct lease *l, uint32_t offset);

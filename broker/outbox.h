@@ -15,12 +15,12 @@
 struct outgoing {
     STAILQ_ENTRY(outgoing) link;
     uint32_t peer;
-    uint32_t client;                  /* of the message */
-    bool last;                        /* the peer is forgotten already, and shall still get this */
-    uint64_t cost;                    /* of a result in its client's window */
-    unsigned refs;                    /* the outbox, and a client that may have to be told again */
-    uint64_t worker, serial;          /* whose RESULTS this is the last of; 0: of none */
-    STAILQ_ENTRY(outgoing) by_client; /* in client->unread */
+    uint32_t client; /* of the message */
+    bool last;       /* the peer is forgotten already, and shall still get this */
+    uint64_t cost;   /* of a result in its client's window */
+    unsigned refs;   /* the outbox, and a client that may have to be told again */
+    uint64_t worker, serial, last_serial; /* whose RESULTS this is the last of; 0: of none */
+    STAILQ_ENTRY(outgoing) by_client;     /* in client->unread */
     struct message m;
     struct blob *keeps[OUTGOING_KEEPS]; /* what `m` points into */
     struct spec *spec;

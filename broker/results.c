@@ -136,7 +136,7 @@ settle(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t to,
 {
     deliver(s, a, from, to - from, at);
     count_outcomes(s, a, from, to - from);
-    leases_lose(s, a->chunk, a->base + from, a->base + to, a->lease);
+    leases_lose(s, a->chunk, a->base + from, a->base + to, a->lease, true);
     job_tasks_ended(s, a->chunk, a->base + from, a->base + to);
 }
 
@@ -431,20 +431,26 @@ take_results(struct scheduler *s, struct worker *w, const struct message_results
     return 0;
 }
 
-/* The worker keeps them until the last part of them is with its client, or with nobody. */
+/* The worker keeps them until the last part of them is with its client, or with nobody. Those that
+ * came again, as its connection had broken, have changed nothing, but may be on their way yet. */
 static int
 results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
+    struct job *j = job_find(s, m->job);
+    struct client *c = j == NULL || !worker_knows(w, j) ? NULL : j->client;
+    uint64_t late = s->late;
+
     s->delivered = NULL;
     if (take_results(s, w, m) != 0)
         return -1;
-    if (s->delivered == NULL) {
+    if (s->delivered != NULL) {
+        s->delivered->worker = w->number;
+        s->delivered->serial = s->delivered->last_serial = m->serial;
+    } else if (s->late - late < m->columns.count || c == NULL ||
+               !client_ack_behind(s, c, w->number, m->serial)) {
         ack(s, w->number, m->serial);
         acks_flush(s, w); /* before the next attempt of what is tried again */
-        return 0;
     }
-    s->delivered->worker = w->number;
-    s->delivered->serial = m->serial;
     return 0;
 }
 

@@ -97,8 +97,8 @@ lasting_ends(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint
 }
 
 void
-lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t count,
-                uint32_t attempt)
+lasting_results_numbered(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first,
+                         uint32_t count, uint32_t attempt, uint64_t serial)
 {
     struct blob *data = blob_new(count * 8);
     struct message m = {
@@ -109,11 +109,19 @@ lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, u
                     .attempt = attempt,
                     .worker = "",
                     .run_us = 1000000,
+                    .serial = serial,
                     .columns = {.count = count, .size = 8, .data = data, .length = count * 8}}};
 
     memset(data->bytes, 0, data->size);
     assert_int_equal(grid_say(g, peer, &m), 0);
     blob_unref(data);
+}
+
+void
+lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t count,
+                uint32_t attempt)
+{
+    lasting_results_numbered(g, peer, lease, first, count, attempt, 0);
 }
 
 void

@@ -20,6 +20,9 @@ void lasting_held_charged(struct grid *g, uint32_t peer, uint64_t lease, uint32_
                           uint32_t charged, uint32_t cpus, uint32_t first, uint32_t count);
 void lasting_results(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t count,
                      uint32_t attempt);
+/* With the number that is to be acknowledged. */
+void lasting_results_numbered(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first,
+                              uint32_t count, uint32_t attempt, uint64_t serial);
 /* One task, without a result of its own. */
 void lasting_ends(struct grid *g, uint32_t peer, uint64_t lease, uint32_t first, uint32_t attempt,
                   enum outcome outcome);

@@ -250,15 +250,18 @@ results_are_acknowledged_when_they_are_taken(void **state)
 
     submit(g, 1);
     grid_say(g, 2, &m);
-    m.results.serial = 6; /* once more: for nobody */
+    m.results.serial = 6; /* once more: it is on its way to the client yet */
     grid_forget(g);
     grid_say(g, 2, &m);
-    grid_expect(g, "2: ack 6-6\n");
+    grid_expect(g, "");
     grid_taken(g, 1, TASK_COST + 8);
     grid_beat(g, 1);
     grid_beat(g, 2);
     grid_pass(g, 2 * SECOND);
-    grid_expect(g, "2: ack 5-5\n");
+    grid_expect(g, "2: ack 5-6\n");
+    m.results.serial = 7; /* and now for nobody */
+    grid_say(g, 2, &m);
+    grid_expect(g, "2: ack 7-7\n");
     blob_unref(data);
 }
 

@@ -162,7 +162,7 @@ a_result_of_an_attempt_before_the_charged_one_counts(void **state)
     grid_told(g, 2);
     grid_forget(g);
     lasting_results(g, 2, 55, 0, 1, 1);
-    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n3: cancel job=N 0+1\n");
 }
 
 static void

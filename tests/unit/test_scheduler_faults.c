@@ -236,6 +236,7 @@ late_result_counts_if_it_is_the_first(void **state)
     grid_expect(g, "2: slice 2 job=1 0+1 attempt=1\n");
     grid_results(g, 2, 1, 1, 0, 1, 10, NULL);
     grid_expect(g, "1: results 0 job=10 0+1 attempt=1\n"
+                   "2: cancel job=1 0+1\n" /* the other attempt */
                    "2: job_end 1 total=1\n");
 }
 

@@ -479,7 +479,37 @@ of_two_that_have_it_the_first_counts(void **state)
                       "1: grid workers=2 slots=2\n");
     lasting_results(g, 3, 100, 0, 1, 1);
     lasting_results(g, 4, 101, 0, 1, 2);
-    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n");
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n4: cancel job=N 0+1\n");
+}
+
+/* It may be lost on its way to the client, and with the broker: its worker shall still have it. */
+static void
+what_its_client_does_not_have_yet_is_kept_by_its_worker(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    for (int i = 0; i < 8; i++) { /* until it knows all its clients for sure */
+        grid_pass(g, 2 * SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 2);
+    }
+    lasting_results_numbered(g, 2, 100, 0, 1, 1, 9);
+    grid_forget(g);
+    scheduler_gone(g->scheduler, 2, g->now);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    lasting_held(g, 3, 100, 1, 0, 0, 1);
+    grid_told(g, 3);
+    lasting_expect(g, "3: welcome w workers=1 slots=1\n3: job N square\n3: adopted 100 wanted\n1: "
+                      "grid workers=1 slots=1\n");
+    lasting_results_numbered(g, 3, 100, 0, 1, 1, 1);
+    grid_pass(g, 2 * SECOND);
+    lasting_expect(g, "");
+    grid_beat(g, 1);
+    grid_beat(g, 3);
+    grid_taken(g, 1, 72);
+    grid_pass(g, 3 * SECOND);
+    lasting_expect(g, "3: ack 1-1\n");
 }
 
 static void
@@ -705,6 +735,7 @@ main(void)
         TEST(one_that_may_run_once_and_was_stopped_is_lost),
         TEST(a_worker_tells_before_it_is_given_anything),
         TEST(of_two_that_have_it_the_first_counts),
+        TEST(what_its_client_does_not_have_yet_is_kept_by_its_worker),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
