@@ -193,6 +193,11 @@ adopt_part(struct scheduler *s, struct adoption *a, struct range *part)
 
     if (part == NULL)
         return false;
+    if (a->leases >= LEASES_MOST) {
+        x->worker->refused = true;
+        job_ready_again(s, a->job, part, part->count);
+        return false;
+    }
     set_attempt(part, x);
     l = lease_new(s, x->worker, part, worker_each(x->worker, a->job->function), x->held.lease);
     if (l == NULL) {
@@ -253,11 +258,14 @@ adopt_leased(struct scheduler *s, struct adoption *a, struct lease *l, uint32_t 
 {
     struct worker *other = l->worker;
 
+    uint64_t first = l->chunk->first + from;
+    struct range *part;
+
     if (range_charged(l->range) >= a->claim->held.charged)
         return true;
-    if (other != a->claim->worker)
-        say_cancel(s, other, a->job, l->chunk->first + from, to - from);
-    return adopt_part(s, a, take_back(s, l, from, to));
+    if ((part = take_back(s, l, from, to)) != NULL && other != a->claim->worker)
+        say_cancel(s, other, a->job, first, to - from);
+    return adopt_part(s, a, part);
 }
 
 /* Live tasks of the chunk from `from` on that share a fate. Returns their end. */
@@ -307,13 +315,32 @@ adopt_run(struct scheduler *s, struct adoption *a, uint64_t first, uint64_t last
     claim_ended(s, a, first, last);
 }
 
+static void
+adopt_runs(struct scheduler *s, struct adoption *a)
+{
+    const struct message_held *m = &a->claim->held;
+
+    for (uint32_t i = 0; i < m->nruns; i += 2)
+        adopt_run(s, a, m->first + m->runs[i], m->first + m->runs[i] + m->runs[i + 1]);
+}
+
+static uint64_t
+count_of(const struct message_held *m)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 1; i < m->nruns; i += 2)
+        count += m->runs[i];
+    return count;
+}
+
 static bool
 fits(const struct claim *x, const struct job *j)
 {
     const struct worker *w = x->worker;
 
     return w->slots >= j->demand->cpus && demand_fits(j->demand, w->offer) &&
-           x->held.charged <= j->spec->retries;
+           x->held.charged <= j->spec->retries && (!j->spec->once || count_of(&x->held) == 1);
 }
 
 /* Nothing more will be known. The job is NULL if there is none. */
@@ -323,9 +350,11 @@ settle(struct scheduler *s, struct claim *x, struct job *j)
     const struct message_held *m = &x->held;
     struct adoption a = {.claim = x, .job = j};
 
-    if (j != NULL && fits(x, j) && match_introduce(s, x->worker, j) == 0) {
-        for (uint32_t i = 0; i < m->nruns; i += 2)
-            adopt_run(s, &a, m->first + m->runs[i], m->first + m->runs[i] + m->runs[i + 1]);
+    if (j != NULL && fits(x, j)) {
+        if (match_introduce(s, x->worker, j) == 0)
+            adopt_runs(s, &a);
+        else
+            x->worker->refused = true;
     }
     if (!a.wanted && m->cpus == 0 && !m->parked) { /* results that nobody needs any more */
         for (uint32_t i = 1; i < m->nruns; i += 2)
@@ -439,6 +468,13 @@ is_known(const struct worker *w, const struct job *j, const struct message_held 
     return last_of(m) <= j->next || j->ended || j->client->told || (w->same && !j->client->telling);
 }
 
+/* A number that we are going to give out before long; nobody has it. */
+static bool
+is_to_come(const struct scheduler *s, uint64_t lease)
+{
+    return lease - s->next_lease < UINT32_MAX;
+}
+
 int
 claim(struct scheduler *s, struct worker *w, const struct message_held *m)
 {
@@ -451,7 +487,8 @@ claim(struct scheduler *s, struct worker *w, const struct message_held *m)
         return -1;
     }
     /* Without lasting numbers it could be a lease of anything. */
-    if (!s->config.lasting || (x = claim_new(s, w, m)) == NULL) {
+    if (!s->config.lasting || is_to_come(s, m->lease) || (x = claim_new(s, w, m)) == NULL) {
+        w->refused = true;
         say_adopted(s, w, m->lease, false);
         return 0;
     }

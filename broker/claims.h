@@ -17,6 +17,7 @@
 
 #define CLAIM_US 10000000
 #define CLAIMS_MOST 65536 /* of one worker */
+#define LEASES_MOST 4096  /* that one claim may become */
 
 /* 0, or -1 with s->why: it broke the protocol. */
 int claim(struct scheduler *s, struct worker *w, const struct message_held *m);

@@ -30,6 +30,13 @@ set_keep(struct client *c, const struct message_hello *m)
     c->keep_us = c->nested ? 0 : (int64_t)keep_ms * 1000;
 }
 
+/* It may ask for less than there is for each, not for more. */
+static void
+set_window(struct client *c, const struct message_hello *m)
+{
+    c->window = m->window > 0 && m->window < WINDOW_RESULT ? m->window : WINDOW_RESULT;
+}
+
 static void
 come(struct scheduler *s, struct client *c, struct peer *p)
 {
@@ -67,8 +74,7 @@ client_new(struct scheduler *s, struct peer *p, const struct message_hello *m)
     memcpy(c->session, m->session, sizeof(c->session));
     c->nested = p->carrier != NULL;
     set_keep(c, m);
-    /* It may ask for less than there is for each, not for more. */
-    c->window = m->window > 0 && m->window < WINDOW_RESULT ? m->window : WINDOW_RESULT;
+    set_window(c, m);
     c->turn = s->turn;
     STAILQ_INIT(&c->held);
     STAILQ_INIT(&c->unread);
@@ -239,7 +245,7 @@ client_back(struct scheduler *s, struct client *c, struct peer *p, const struct 
     c->away_until = CLOCK_NEVER;
     blob_unref(c->name);
     c->name = blob_ref(p->name);
-    c->window = m->window > 0 ? m->window : WINDOW_RESULT;
+    set_window(c, m);
     set_keep(c, m);
     c->telling = true;
     c->told = false;
@@ -292,8 +298,9 @@ client_ack_behind(struct scheduler *s, struct client *c, uint64_t worker, uint64
         return true;
     }
     if (o->serial > 0) { /* it speaks of others: a message that is not sent stands behind it */
-        if ((o = outbox_new(&s->outbox, 0, MESSAGE_NONE)) == NULL)
+        if (c->nmarkers >= MARKERS_MOST || (o = outbox_new(&s->outbox, 0, MESSAGE_NONE)) == NULL)
             return false;
+        c->nmarkers++;
         if (!STAILQ_EMPTY(&c->held))
             STAILQ_INSERT_TAIL(&c->held, o, link);
         else
@@ -424,6 +431,7 @@ taken(struct scheduler *s, struct client *c, uint64_t bytes)
     while ((o = STAILQ_FIRST(&c->unread)) != NULL && c->read + o->cost <= c->taken) {
         STAILQ_REMOVE_HEAD(&c->unread, by_client);
         c->read += o->cost;
+        c->nmarkers -= o->m.type == MESSAGE_NONE;
         let_go(s, o);
     }
     client_release(s, c);
@@ -518,6 +526,12 @@ mark_if_told(const struct outgoing *o, const struct message_inputs *m, uint64_t 
         bits_set(bits, (uint32_t)(from - m->first), (uint32_t)(to - m->first));
 }
 
+static bool
+has_outcomes(const struct outgoing *o)
+{
+    return o->m.type == MESSAGE_RESULTS || o->m.type == MESSAGE_ENDED;
+}
+
 /* Of these tasks, those whose outcomes are on their way to the client, though their job may be
  * forgotten already. */
 static void
@@ -527,10 +541,12 @@ mark_told(const struct client *c, const struct message_inputs *m, uint64_t *bits
     uint64_t last = m->first + m->columns.count;
 
     STAILQ_FOREACH (o, &c->unread, by_client) {
-        mark_if_told(o, m, last, bits);
+        if (has_outcomes(o))
+            mark_if_told(o, m, last, bits);
     }
     STAILQ_FOREACH (o, &c->held, link) {
-        mark_if_told(o, m, last, bits);
+        if (has_outcomes(o))
+            mark_if_told(o, m, last, bits);
     }
 }
 

@@ -236,6 +236,8 @@ settle(struct depot *d, struct kept *j, char *why, size_t size)
         snprintf(why, size, "out of memory");
         return -1;
     }
+    if (d->config.salvage && j->spec->once) /* what is lost may have said so */
+        j->begun = j->total;
     j->stored = j->total;
     if (!j->sealed) /* its client may come back */
         j->seal_at = d->now + SEAL_US;

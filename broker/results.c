@@ -185,6 +185,14 @@ end_stopped(struct scheduler *s, struct lease *l, uint32_t from, uint32_t to)
 
 enum verdict { SETTLED, AGAIN, BACK, STOPPED, LATE };
 
+static bool
+has(const struct lease *l, uint32_t offset)
+{
+    uint32_t begin, end;
+
+    return lease_next(l, offset, offset + 1, &begin, &end);
+}
+
 /* Does this outcome end the task? */
 static enum verdict
 judge(const struct arrival *a, uint32_t item)
@@ -194,9 +202,9 @@ judge(const struct arrival *a, uint32_t item)
     bool retry =
         (o == OUTCOME_CRASHED || (o == OUTCOME_FAILED && j->spec->retry_failed)) && !j->spec->once;
 
-    /* A lease that is over speaks for itself only: what went wrong there, another attempt may yet
-     * do. */
-    if (a->lease == NULL)
+    /* A lease that is over speaks for itself only, or that lost the task: what went wrong there,
+     * another attempt may yet do. */
+    if (a->lease == NULL || (o != OUTCOME_DONE && !has(a->lease, a->base + item)))
         return o == OUTCOME_DONE || (o == OUTCOME_FAILED && !retry) ? SETTLED : LATE;
     /* It was, of a client that is back; whoever cancels is answered at once. */
     if (o == OUTCOME_CANCELLED && a->lease->adopted)
@@ -210,13 +218,13 @@ judge(const struct arrival *a, uint32_t item)
 static void
 tell_charged(struct scheduler *s, const struct job *j, uint64_t index, const struct range *as)
 {
-    struct outgoing *o = peer_say(s, j->client->peer, MESSAGE_CHARGED);
+    struct outgoing *o = client_say(s, j->client, MESSAGE_CHARGED);
 
     if (o == NULL)
         return;
     o->m.charged =
         (struct message_charged){.job = j->id, .index = index, .charged = range_charged(as)};
-    outbox_put(&s->outbox, o);
+    client_deliver(s, j->client, o, 0);
 }
 
 static bool
@@ -280,6 +288,7 @@ take_run(struct scheduler *s, const struct arrival *a, uint32_t from, uint32_t t
         while (v != AGAIN && end < to && judge(a, end) == v)
             end++;
         length = columns_length(c, from, end - from);
+        s->moved = s->moved || v == AGAIN || v == BACK || v == STOPPED;
         if (v == LATE)
             s->late += end - from;
         else if (v == BACK)
@@ -438,16 +447,15 @@ results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
     struct job *j = job_find(s, m->job);
     struct client *c = j == NULL || !worker_knows(w, j) ? NULL : j->client;
-    uint64_t late = s->late;
 
     s->delivered = NULL;
+    s->moved = false;
     if (take_results(s, w, m) != 0)
         return -1;
     if (s->delivered != NULL) {
         s->delivered->worker = w->number;
         s->delivered->serial = s->delivered->last_serial = m->serial;
-    } else if (s->late - late < m->columns.count || c == NULL ||
-               !client_ack_behind(s, c, w->number, m->serial)) {
+    } else if (s->moved || c == NULL || !client_ack_behind(s, c, w->number, m->serial)) {
         ack(s, w->number, m->serial);
         acks_flush(s, w); /* before the next attempt of what is tried again */
     }
@@ -656,7 +664,7 @@ worker_input(struct scheduler *s, struct worker *w, const struct message *m)
         return claim(s, w, &m->held);
     case MESSAGE_TOLD:
         w->telling = false;
-        aside_release(s, worker_holder(w->peer), false);
+        aside_release(s, worker_holder(w->peer), w->refused);
         worker_update(s, w);
         return 0;
     default:

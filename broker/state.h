@@ -34,6 +34,7 @@
 #define ANNOUNCE_US 1000   /* how long ACCEPTED may wait for results that say as much */
 #define BROKEN_US 1000000  /* for a client whose connection broke to come back */
 #define AWAY_MOST 4096     /* clients that are away at once */
+#define MARKERS_MOST 1024  /* of one client */
 #define NESTED_US 60000000 /* for one in an executor whose worker is back */
 #define KEEP_MOST_MS (10 * 60 * 1000)
 #define BUCKETS 32 /* of powers of two */
@@ -228,6 +229,7 @@ struct client {
     uint64_t grant;            /* added to the window of inputs: the most that was parked */
     struct outgoing_list held; /* results over the window, or for one that is away */
     uint64_t held_bytes;
+    unsigned nmarkers;           /* of those below and these: see client_ack_behind() */
     struct outgoing_list unread; /* put out, and not TAKEN: they may have to go out again */
     uint64_t read;               /* bytes of those that left this list */
     bool paused;                 /* its queues are out of their demands */
@@ -263,6 +265,7 @@ struct worker {
     int load;  /* index of the bucket in s->loaded; -1 */
     bool draining;
     bool telling; /* it may have what it would be given, and has not told all yet */
+    bool refused; /* and some of it there was no room for: that may have begun */
     bool holding; /* a client in its executors has results that its connection had no room for */
     bool left;    /* it said goodbye */
     uint64_t window;
@@ -465,6 +468,7 @@ struct scheduler {
 
     struct outbox outbox;
     struct outgoing *delivered; /* the last part of the RESULTS at hand that went to its client */
+    bool moved;                 /* and some of them put tasks back */
     struct relay *relay;
     struct range_list aside;  /* of all jobs, by time */
     struct claim_list claims; /* of all workers, oldest first */

@@ -599,7 +599,7 @@ decode_ack(struct decoder *d, const Ladle__V1__Ack *in, struct message_ack *m)
 static void
 decode_held(struct decoder *d, const Ladle__V1__Held *in, struct message_held *m)
 {
-    uint64_t end = 0;
+    uint64_t end = 0, count = 0;
 
     attempts(d, in->attempt, in->charged);
     if (in->n_runs == 0 || in->n_runs % 2 != 0 || in->n_runs > LIMIT_RUNS)
@@ -608,7 +608,10 @@ decode_held(struct decoder *d, const Ladle__V1__Held *in, struct message_held *m
         if (in->runs[i] < end || in->runs[i + 1] == 0 || in->runs[i + 1] > LIMIT_ITEMS)
             fault(d, "runs that are not in order, or empty");
         end = (uint64_t)in->runs[i] + in->runs[i + 1];
+        count += in->runs[i + 1];
     }
+    if (count > LIMIT_ITEMS)
+        fault(d, "more tasks than a slice has");
     m->lease = identifier(d, in->lease);
     m->job = identifier(d, in->job);
     m->first = in->first;

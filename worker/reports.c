@@ -114,7 +114,7 @@ forget_kept(struct reports *o, struct item *item)
 static void
 keep_results(struct reports *o, struct item *item, uint64_t serial)
 {
-    struct item *oldest;
+    struct item *oldest, *next;
 
     TAILQ_INSERT_TAIL(&o->kept, item, next);
     o->bytes += cost_of(item);
@@ -124,8 +124,11 @@ keep_results(struct reports *o, struct item *item, uint64_t serial)
         if (item->hh.tbl == NULL)
             item->serial = 0; /* out of memory: it is kept until the next connection */
     }
-    /* The broker has had them, most likely; what it has not had is not to be made again. */
-    while (serial > 0 && o->bytes > REPORTS_KEPT && (oldest = TAILQ_FIRST(&o->kept)) != item) {
+    /* Those that went out the broker has had, most likely; the others are not to be made again. */
+    for (oldest = TAILQ_FIRST(&o->kept); oldest != item && o->bytes > REPORTS_KEPT; oldest = next) {
+        next = TAILQ_NEXT(oldest, next);
+        if (oldest->serial == 0)
+            continue;
         o->dropped += oldest->m.results.columns.count;
         forget_kept(o, oldest);
     }

@@ -332,6 +332,9 @@ results_are_kept_within_bounds(void **state)
     assert_true(reports_full(o));
     reports_lost(o, false);
     assert_true(reports_full(o));
+    m.results.lease = 2; /* and is not dropped for what goes out meanwhile */
+    assert_int_equal(reports_put(o, &m), 0);
+    assert_true(reports_get(o, &got));
     assert_int_equal(reports_dropped(o), 7);
     assert_int_equal(reports_waiting(o, NULL)->first, 14);
     reports_adopted(o, 1, false);

@@ -127,6 +127,50 @@ the_same_broker_knows_what_it_charged(void **state)
     lasting_expect(g, "1: results 0 job=1 0+1 attempt=3\n");
 }
 
+/* The task was taken out of a slice for somebody who has a later attempt of it: that is no reason
+ * to believe that it was cancelled. */
+static void
+what_was_stopped_for_a_later_attempt_is_not_cancelled(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    grid_client_kept(g, 1, 9, 60000);
+    grid_job(g, 1, 1, &spec);
+    lasting_worker(g, 2, 1, 1, 0);
+    grid_inputs(g, 1, 1, 0, 1);
+    grid_forget(g);
+    grid_results(g, 2, 100, lasting_number(), 0, 1, 10, NULL);
+    grid_forget(g);
+    grid_inputs(g, 1, 1, 1, 10);
+    assert_non_null(strstr(grid_tape(g), "2: slice 103")); /* of tasks 5 and 6 */
+    lasting_worker(g, 3, 2, 1, 6);
+    lasting_held_charged(g, 3, 56, 2, 1, 1, 5, 1);
+    grid_told(g, 3);
+    grid_forget(g);
+    lasting_ends(g, 2, 103, 5, 1, OUTCOME_CANCELLED);
+    lasting_expect(g, "");
+    lasting_results(g, 3, 56, 5, 1, 2);
+    lasting_expect(g, "1: accepted job=1 below=11\n1: results 0 job=1 5+1 attempt=2\n");
+}
+
+/* A client that was away when its task crashed. */
+static void
+what_was_charged_meanwhile_is_told_to_who_is_back(void **state)
+{
+    struct grid *g = *state;
+
+    lasting_client_tells(g, 1, 0, 1, false);
+    lasting_worker(g, 2, 1, 1, 0);
+    pass(g, 5, "12");
+    scheduler_gone(g->scheduler, 1, g->now);
+    grid_forget(g);
+    lasting_ends(g, 2, 100, 0, 1, OUTCOME_CRASHED);
+    lasting_expect(g, "2: slice 101 job=N 0+1 attempt=2 charged=1\n");
+    grid_client_kept(g, 3, 9, 60000);
+    lasting_expect(g, "3: welcome program workers=1 slots=1\n3: charged job=1 0 charged=1\n");
+}
+
 /* It crashed, and waited for its next attempt when the broker ended. */
 static void
 what_the_client_was_told_is_remembered(void **state)
@@ -202,6 +246,8 @@ main(void)
         TEST(if_nobody_has_it_it_runs_again),
         TEST(what_was_charged_is_remembered),
         TEST(the_same_broker_knows_what_it_charged),
+        TEST(what_was_stopped_for_a_later_attempt_is_not_cancelled),
+        TEST(what_was_charged_meanwhile_is_told_to_who_is_back),
         TEST(what_the_client_was_told_is_remembered),
         TEST(a_result_of_an_attempt_before_the_charged_one_counts),
         TEST(more_charged_than_can_be_is_not_believed),

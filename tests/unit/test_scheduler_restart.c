@@ -482,6 +482,19 @@ of_two_that_have_it_the_first_counts(void **state)
     lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n4: cancel job=N 0+1\n");
 }
 
+/* Somebody else is going to have it. */
+static void
+a_lease_that_is_still_to_come_is_not_to_be_had(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    lasting_worker(g, 4, 2, 1, 6);
+    grid_forget(g);
+    lasting_held(g, 4, 101, 1, 1, 0, 1);
+    lasting_expect(g, "4: adopted 101 unwanted\n");
+}
+
 /* It may be lost on its way to the client, and with the broker: its worker shall still have it. */
 static void
 what_its_client_does_not_have_yet_is_kept_by_its_worker(void **state)
@@ -677,6 +690,7 @@ static void
 a_thousand_workers_come_back_and_nothing_runs_twice(void **state)
 {
     enum { WORKERS = 1000, FIRST = 10 };
+    const uint64_t LEASES = 1ull << 40;
     struct grid *g = *state;
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.role = ROLE_WORKER,
@@ -696,13 +710,13 @@ a_thousand_workers_come_back_and_nothing_runs_twice(void **state)
         m.hello.session[1] = (uint8_t)(i >> 8);
         m.hello.session[2] = 2;
         assert_int_equal(grid_say(g, FIRST + i, &m), 0);
-        lasting_held(g, FIRST + i, 1000 + i, 1, 1, i, 1);
+        lasting_held(g, FIRST + i, LEASES + i, 1, 1, i, 1);
         if (strstr(grid_tape(g), "slice") != NULL)
             fail_msg("task handed out at worker %u", i);
     }
     scheduler_check(g->scheduler);
     for (uint32_t i = 0; i < WORKERS; i++) {
-        lasting_results(g, FIRST + i, 1000 + i, i, 1, 1);
+        lasting_results(g, FIRST + i, LEASES + i, i, 1, 1);
         delivered += strstr(grid_tape(g), "1: results") != NULL;
     }
     assert_int_equal(delivered, WORKERS);
@@ -735,6 +749,7 @@ main(void)
         TEST(one_that_may_run_once_and_was_stopped_is_lost),
         TEST(a_worker_tells_before_it_is_given_anything),
         TEST(of_two_that_have_it_the_first_counts),
+        TEST(a_lease_that_is_still_to_come_is_not_to_be_had),
         TEST(what_its_client_does_not_have_yet_is_kept_by_its_worker),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
