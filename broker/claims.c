@@ -8,6 +8,7 @@
 #include "leases.h"
 #include "matching.h"
 #include "queues.h"
+#include "tails.h"
 #include "workers.h"
 
 #include <assert.h>
@@ -356,6 +357,8 @@ settle(struct scheduler *s, struct claim *x, struct job *j)
         else
             x->worker->refused = true;
     }
+    if (j == NULL && m->cpus == 0 && !m->parked && tail_client(s, m->job) != NULL)
+        a.wanted = true;
     if (!a.wanted && m->cpus == 0 && !m->parked) { /* results that nobody needs any more */
         for (uint32_t i = 1; i < m->nruns; i += 2)
             s->late += m->runs[i];
@@ -461,10 +464,11 @@ claims_look_at(struct scheduler *s, const struct job *j, bool all)
 
 /* Nothing more will be known about it: it is here, or the client has told all, or we were there. */
 static bool
-is_known(const struct worker *w, const struct job *j, const struct message_held *m)
+is_known(const struct scheduler *s, const struct worker *w, const struct job *j,
+         const struct message_held *m)
 {
     if (j == NULL)
-        return w->same;
+        return w->same || tail_client(s, m->job) != NULL;
     return last_of(m) <= j->next || j->ended || j->client->told || (w->same && !j->client->telling);
 }
 
@@ -493,7 +497,7 @@ claim(struct scheduler *s, struct worker *w, const struct message_held *m)
         return 0;
     }
     /* What is here must not wait: after TOLD it would run again. */
-    if (is_known(w, j, m))
+    if (is_known(s, w, j, m))
         claim_settle(s, x, j);
     return 0;
 }

@@ -13,6 +13,7 @@
 #include "programs.h"
 #include "queues.h"
 #include "roster.h"
+#include "tails.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -143,6 +144,7 @@ client_free(struct scheduler *s, struct client *c)
         STAILQ_REMOVE_HEAD(&c->held, link);
         let_go(s, o);
     }
+    tails_drop(s, c);
     contents_forget_client(s, c);
     programs_forget_client(s, c);
     TAILQ_REMOVE(&s->clients, c, link);
@@ -434,6 +436,8 @@ taken(struct scheduler *s, struct client *c, uint64_t bytes)
         c->nmarkers -= o->m.type == MESSAGE_NONE;
         let_go(s, o);
     }
+    if (!client_has_untaken(c))
+        tails_drop(s, c);
     client_release(s, c);
 }
 

@@ -11,6 +11,7 @@
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
+#include "tails.h"
 #include "workers.h"
 
 #include <assert.h>
@@ -566,6 +567,7 @@ job_finish(struct scheduler *s, struct job *j)
     if (!j->ended || j->ready > 0 || j->naside > 0 || j->leased > 0)
         return false;
     job_announce(s, j);
+    tail_keep(s, j);
     job_free(s, j);
     return true;
 }

@@ -13,6 +13,7 @@
 #include "queues.h"
 #include "revoking.h"
 #include "roster.h"
+#include "tails.h"
 #include "workers.h"
 
 #include <assert.h>
@@ -446,7 +447,7 @@ static int
 results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
     struct job *j = job_find(s, m->job);
-    struct client *c = j == NULL || !worker_knows(w, j) ? NULL : j->client;
+    struct client *c = j == NULL ? tail_client(s, m->job) : worker_knows(w, j) ? j->client : NULL;
 
     s->delivered = NULL;
     s->moved = false;

@@ -82,6 +82,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     outbox_init(&s->outbox);
     table_init(&s->peers_by_id, s->config.seed);
     table_init(&s->workers_by_number, s->config.seed);
+    table_init(&s->tails, s->config.seed);
     table_init(&s->jobs_by_number, s->config.seed);
     table_init(&s->leases, s->config.seed);
     table_init(&s->claimed, s->config.seed);
@@ -124,6 +125,7 @@ scheduler_free(struct scheduler *s)
     }
     table_clear(&s->peers_by_id);
     table_clear(&s->workers_by_number);
+    table_clear(&s->tails);
     table_clear(&s->jobs_by_number);
     table_clear(&s->leases);
     table_clear(&s->claimed);

@@ -58,6 +58,7 @@ LIST_HEAD(knowledge_list, knowledge);
 TAILQ_HEAD(fit_list, fit);
 TAILQ_HEAD(source_list, source);
 LIST_HEAD(holder_list, holder);
+LIST_HEAD(tail_list, tail);
 TAILQ_HEAD(claim_list, claim);
 
 /* ---- tasks ------------------------------------------------------------------------------------
@@ -237,6 +238,7 @@ struct client {
     unsigned njobs;
     struct job_list jobs;
     struct table jobs_by_id;
+    struct tail_list tails; /* jobs that are over */
     struct queue *queues;
     LIST_HEAD(, source) sources; /* what it has: contents.c */
     unsigned nshared;            /* of these, that it said to share */
@@ -435,6 +437,7 @@ struct scheduler {
     struct worker_list workers;
     struct worker *workers_by_name;
     struct table workers_by_number;
+    struct table tails; /* by the number of their job */
     uint64_t nworkers, nclients, slots;
     uint64_t naway;    /* not counted in nclients */
     uint64_t ncarried; /* not counted in nclients */

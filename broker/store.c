@@ -136,7 +136,8 @@ store_remove(struct store *s, uint64_t number)
 }
 
 /* Into the database, when the log has become long: by hand, since SQLite's own way would not tell
- * of an fsync that failed. Without space the log is kept, and grows. */
+ * of an fsync that failed. The log is cut to nothing then (see cut_log()). Without space it is
+ * kept, and grows. */
 static int
 checkpoint(struct store *s)
 {
@@ -145,7 +146,7 @@ checkpoint(struct store *s)
     if (s->frames < CHECKPOINT_FRAMES)
         return 0;
     store_step();
-    rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, NULL);
+    rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, &frames, NULL);
     store_step();
     s->frames = 0;
     return result(s, rc) != 0 && errno != ENOSPC ? -1 : 0;

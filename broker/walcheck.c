@@ -135,6 +135,7 @@ check(struct log *l, struct walcheck *out)
         if (number(frame + 4, true) != 0)
             committed = offset;
     }
+    out->end = committed;
     judge(l, offset, committed, out);
 }
 

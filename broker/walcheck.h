@@ -18,6 +18,7 @@ struct walcheck {
     uint64_t offset;  /* where the torn tail or the damage begins */
     uint64_t dropped; /* bytes from the last commit that verifies to the end of what was written */
     uint64_t commits; /* behind the damage: transactions that would be forgotten */
+    uint64_t end;     /* of the last commit that verifies; 0: there is no log */
 };
 
 /* A log that does not exist is whole. -1 with errno if it cannot be read. */

@@ -186,10 +186,13 @@ row_14_torn_tail_keeps_the_prefix(void **state)
         put_files(store("torn"), db, db_size, wal, cut);
         assert_int_equal(rows_of(store("torn"), false), (TURNS - 1) * ROWS);
     }
-    /* And it goes on. */
+    /* And it goes on, with nothing old behind its end: there the next last frame is written header
+     * first, and a broker may be killed between that and its page. */
     put_files(store("torn"), db, db_size, wal, wal_size - 100);
     struct store *s = store_open(store("torn"), false, why, sizeof(why));
     assert_non_null(s);
+    free(get_file(store("torn"), "store.db-wal", &wal_size));
+    assert_true(wal_size <= begin);
     add_turn(s, TURNS - 1);
     store_close(s);
     assert_int_equal(rows_of(store("torn"), false), TURNS * ROWS);
@@ -352,6 +355,34 @@ what_is_no_directory_is_said(void **state)
     assert_non_null(strstr(why, "which is a directory"));
 }
 
+/* The next frames shall not be written over old ones. */
+static void
+a_long_log_is_cut_to_nothing(void **state)
+{
+    struct store *s = store_open(store("long"), false, why, sizeof(why));
+    struct blob *data = blob_new(8 << 20);
+    struct row row = {
+        .job = 1, .kind = ROW_JOB, .header = "a header", .header_size = 8, .data = data};
+    size_t size = 0, longest = 0;
+
+    (void)state;
+    assert_non_null(s);
+    row.size = data->size;
+    memset(data->bytes, 7, data->size);
+    for (row.number = 1; row.number < 20 && size >= longest; row.number++) {
+        longest = size;
+        assert_int_equal(store_begin(s), 0);
+        assert_int_equal(store_add(s, &row), 0);
+        assert_int_equal(store_commit(s), 0);
+        free(get_file(store("long"), "store.db-wal", &size));
+        row.kind = ROW_INPUTS;
+    }
+    assert_true(longest > 16 << 20);
+    assert_int_equal(size, 0);
+    store_close(s);
+    blob_unref(data);
+}
+
 static void
 rows_that_were_removed_stay_away(void **state)
 {
@@ -387,6 +418,7 @@ main(int argc, char **argv)
         TEST(empty_and_missing_files_are_a_new_store),
         TEST(a_later_version_is_not_touched),
         TEST(what_is_no_directory_is_said),
+        TEST(a_long_log_is_cut_to_nothing),
         TEST(rows_that_were_removed_stay_away),
     };
 

@@ -526,6 +526,43 @@ what_its_client_does_not_have_yet_is_kept_by_its_worker(void **state)
 }
 
 static void
+likewise_when_its_job_is_over(void **state)
+{
+    struct grid *g = *state;
+
+    run_one(g);
+    grid_end(g, 1, 1, 1);
+    lasting_results_numbered(g, 2, 100, 0, 1, 1, 9);
+    lasting_expect(g, "1: results 0 job=1 0+1 attempt=1\n2: job_end N total=1\n");
+    scheduler_gone(g->scheduler, 2, g->now);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    grid_forget(g);
+    lasting_held(g, 3, 100, 1, 0, 0, 1);
+    grid_told(g, 3);
+    lasting_expect(g, "3: adopted 100 wanted\n");
+    lasting_results_numbered(g, 3, 100, 0, 1, 1, 1);
+    lasting_expect(g, "");
+    grid_taken(g, 1, 72);
+    grid_beat(g, 1);
+    grid_beat(g, 3);
+    grid_pass(g, 3 * SECOND);
+    lasting_expect(g, "1: grid workers=1 slots=1\n3: ack 1-1\n");
+    for (int i = 0; i < 4; i++) {
+        grid_beat(g, 1);
+        grid_beat(g, 3);
+        grid_pass(g, 3 * SECOND);
+    }
+    grid_forget(g);
+    lasting_held(g, 3, 100, 1, 0, 0, 1); /* and now for nobody */
+    for (int i = 0; i < 4; i++) {
+        grid_beat(g, 1);
+        grid_beat(g, 3);
+        grid_pass(g, 3 * SECOND);
+    }
+    lasting_expect(g, "3: adopted 100 unwanted\n");
+}
+
+static void
 what_was_cancelled_meanwhile_is_not_wanted(void **state)
 {
     struct grid *g = *state;
@@ -751,6 +788,7 @@ main(void)
         TEST(of_two_that_have_it_the_first_counts),
         TEST(a_lease_that_is_still_to_come_is_not_to_be_had),
         TEST(what_its_client_does_not_have_yet_is_kept_by_its_worker),
+        TEST(likewise_when_its_job_is_over),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
