@@ -186,7 +186,7 @@ check_clients(const struct scheduler *s)
     uint64_t bytes = 0, cost, njobs = 0, nclients = 0, ncarried = 0, naway = 0;
 
     TAILQ_FOREACH (c, &s->clients, link) {
-        uint64_t held = 0, unread = 0;
+        uint64_t held = 0, unread = 0, messages = 0;
         const struct outgoing *o;
 
         cost = 0;
@@ -197,11 +197,14 @@ check_clients(const struct scheduler *s)
         }
         STAILQ_FOREACH (o, &c->held, link) {
             held += o->cost;
+            messages++;
         }
         STAILQ_FOREACH (o, &c->unread, by_client) {
             REQUIRE(o->refs > 0);
             unread += o->cost;
+            messages++;
         }
+        REQUIRE(messages == c->said - c->gone);
         REQUIRE(cost == c->bytes && held == c->held_bytes);
         REQUIRE(c->read <= c->taken && unread == c->sent - c->read);
         REQUIRE((c->peer == NULL) == (c->away_until != CLOCK_NEVER));

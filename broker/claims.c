@@ -258,7 +258,6 @@ static bool
 adopt_leased(struct scheduler *s, struct adoption *a, struct lease *l, uint32_t from, uint32_t to)
 {
     struct worker *other = l->worker;
-
     uint64_t first = l->chunk->first + from;
     struct range *part;
 

@@ -58,7 +58,7 @@ LIST_HEAD(knowledge_list, knowledge);
 TAILQ_HEAD(fit_list, fit);
 TAILQ_HEAD(source_list, source);
 LIST_HEAD(holder_list, holder);
-LIST_HEAD(tail_list, tail);
+STAILQ_HEAD(tail_list, tail);
 TAILQ_HEAD(claim_list, claim);
 
 /* ---- tasks ------------------------------------------------------------------------------------
@@ -230,6 +230,7 @@ struct client {
     uint64_t grant;            /* added to the window of inputs: the most that was parked */
     struct outgoing_list held; /* results over the window, or for one that is away */
     uint64_t held_bytes;
+    uint64_t said, gone;         /* messages that came into these lists, and went, ever */
     unsigned nmarkers;           /* of those below and these: see client_ack_behind() */
     struct outgoing_list unread; /* put out, and not TAKEN: they may have to go out again */
     uint64_t read;               /* bytes of those that left this list */

@@ -1,28 +1,30 @@
 #include "tails.h"
 
-#include "clients.h"
+#include "underway.h"
 
 #include <stdlib.h>
 
 struct tail {
     uint64_t job; /* its number */
     struct client *client;
-    LIST_ENTRY(tail) of_client;
+    uint64_t at; /* when so many messages have gone, the client has all of it */
+    STAILQ_ENTRY(tail) of_client;
 };
 
 void
 tail_keep(struct scheduler *s, const struct job *j)
 {
+    struct client *c = j->client;
     struct tail *t;
 
-    if (!s->config.lasting || !client_has_untaken(j->client) || (t = malloc(sizeof(*t))) == NULL)
+    if (!s->config.lasting || !client_has_untaken(c) || (t = malloc(sizeof(*t))) == NULL)
         return;
-    *t = (struct tail){.job = j->number, .client = j->client};
+    *t = (struct tail){.job = j->number, .client = c, .at = c->said};
     if (table_add(&s->tails, t->job, t) != 0) {
         free(t);
         return;
     }
-    LIST_INSERT_HEAD(&j->client->tails, t, of_client);
+    STAILQ_INSERT_TAIL(&c->tails, t, of_client);
 }
 
 struct client *
@@ -34,12 +36,12 @@ tail_client(const struct scheduler *s, uint64_t job)
 }
 
 void
-tails_drop(struct scheduler *s, struct client *c)
+tails_taken(struct scheduler *s, struct client *c)
 {
     struct tail *t;
 
-    while ((t = LIST_FIRST(&c->tails)) != NULL) {
-        LIST_REMOVE(t, of_client);
+    while ((t = STAILQ_FIRST(&c->tails)) != NULL && t->at <= c->gone) {
+        STAILQ_REMOVE_HEAD(&c->tails, of_client);
         table_remove(&s->tails, t->job, t);
         free(t);
     }

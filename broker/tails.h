@@ -8,6 +8,6 @@
 /* Without memory for it such results are dropped, and made again if the broker ends now. */
 void tail_keep(struct scheduler *s, const struct job *j);
 struct client *tail_client(const struct scheduler *s, uint64_t job); /* whose it was; NULL */
-void tails_drop(struct scheduler *s, struct client *c);              /* it has all, or is gone */
+void tails_taken(struct scheduler *s, struct client *c);             /* some messages have gone */
 
 #endif

@@ -562,6 +562,34 @@ likewise_when_its_job_is_over(void **state)
     lasting_expect(g, "3: adopted 100 unwanted\n");
 }
 
+/* Also if there is always something on its way to the client. */
+static void
+a_job_that_is_over_is_forgotten_when_its_results_are_taken(void **state)
+{
+    struct grid *g = *state;
+    struct spec spec = grid_spec();
+
+    run_one(g);
+    for (int i = 0; i < 8; i++) { /* until it knows all its clients for sure */
+        grid_pass(g, 2 * SECOND);
+        grid_beat(g, 1);
+        grid_beat(g, 2);
+    }
+    grid_end(g, 1, 1, 1);
+    lasting_results_numbered(g, 2, 100, 0, 1, 1, 9);
+    grid_job(g, 1, 2, &spec);
+    grid_inputs(g, 1, 2, 0, 1);
+    grid_end(g, 1, 2, 1);
+    grid_cancel(g, 1, 2, 0, 1); /* and its end is on its way */
+    grid_forget(g);
+    grid_taken(g, 1, 72);
+    scheduler_gone(g->scheduler, 2, g->now);
+    lasting_worker(g, 3, 1, 1, LASTING_INSTANCE);
+    grid_forget(g);
+    lasting_held(g, 3, 100, 1, 0, 0, 1);
+    lasting_expect(g, "3: adopted 100 unwanted\n");
+}
+
 static void
 what_was_cancelled_meanwhile_is_not_wanted(void **state)
 {
@@ -789,6 +817,7 @@ main(void)
         TEST(a_lease_that_is_still_to_come_is_not_to_be_had),
         TEST(what_its_client_does_not_have_yet_is_kept_by_its_worker),
         TEST(likewise_when_its_job_is_over),
+        TEST(a_job_that_is_over_is_forgotten_when_its_results_are_taken),
         TEST(what_was_cancelled_meanwhile_is_not_wanted),
         TEST(a_broker_that_was_stopped_waits_for_its_workers),
         TEST(the_lease_of_another_worker_is_not_to_be_had),
