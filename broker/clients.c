@@ -8,6 +8,7 @@
 #include "leases.h"
 #include "notices.h"
 #include "once.h"
+#include "parts.h"
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
@@ -220,7 +221,7 @@ void
 client_catch_up(struct scheduler *s, struct client *c)
 {
     once_client_back(s, c);
-    programs_client_back(s, c);
+    parts_client_back(s, c);
     client_release(s, c);
 }
 

@@ -58,6 +58,14 @@ lease_find(const struct scheduler *s, uint64_t id)
     return table_find(&s->leases, id);
 }
 
+struct lease *
+lease_of_worker(struct scheduler *s, const struct worker *w, uint64_t id)
+{
+    struct lease *l = lease_find(s, id);
+
+    return l != NULL && l->worker == w ? l : NULL;
+}
+
 /* `count` tasks of it are none that its worker runs, or is going to run. */
 static void
 unload(struct lease *l, uint32_t count, uint64_t bytes)

@@ -36,6 +36,7 @@ struct lease *lease_with(const struct job *j, const struct worker *w, uint64_t i
 uint32_t lease_after(const struct chunk *c, const struct worker *w, uint64_t id, uint32_t from,
                      uint32_t to);
 struct lease *lease_find(const struct scheduler *s, uint64_t id);
+struct lease *lease_of_worker(struct scheduler *s, const struct worker *w, uint64_t id); /* NULL */
 
 /* The next tasks of [from, to) of the chunk that are with the worker under this lease and have not
  * ended: [*begin, *end). False if there are none. */

@@ -1,19 +1,12 @@
-/* programs.h - programs on their way from clients to workers, and where they cannot start. */
+/* programs.h - what jobs run, and where that cannot start. */
 #ifndef LADLE_PROGRAMS_H
 #define LADLE_PROGRAMS_H
 
 #include "state.h"
 
-int programs_init(struct scheduler *s); /* -1: ENOMEM */
-void programs_free(struct scheduler *s);
-
 /* Sets the job's program; -1: ENOMEM. */
 int program_join(struct scheduler *s, struct job *j);
 void program_leave(struct scheduler *s, struct job *j); /* one that has none is fine */
-
-void program_wanted(struct scheduler *s, struct worker *w, const struct message_program_wanted *m);
-/* 0, or -1 with s->why if it breaks the protocol. */
-int program_part(struct scheduler *s, struct client *c, const struct message_program_part *m);
 
 /* The worker says so, or gives its tasks back for it: it is not asked again. */
 void program_failed(struct scheduler *s, struct worker *w, struct executable *p, const char *text);
@@ -27,7 +20,6 @@ const struct failing *program_why(const struct job *j);
  */
 bool program_may_come(const struct scheduler *s, const struct job *j);
 
-void programs_client_back(struct scheduler *s, struct client *c); /* it was away: ask it again */
 void programs_forget_client(struct scheduler *s, struct client *c);
 void programs_forget_worker(struct scheduler *s, struct worker *w);
 

@@ -8,6 +8,8 @@
 #include "endings.h"
 #include "jobs.h"
 #include "leases.h"
+#include "parts.h"
+#include "passing.h"
 #include "peers.h"
 #include "programs.h"
 #include "queues.h"
@@ -24,14 +26,6 @@ broke(struct scheduler *s, const char *what)
 {
     snprintf(s->why, sizeof(s->why), "%s", what);
     return -1;
-}
-
-static struct lease *
-lease_of(struct scheduler *s, const struct worker *w, uint64_t id)
-{
-    struct lease *l = lease_find(s, id);
-
-    return l != NULL && l->worker == w ? l : NULL;
 }
 
 /* ---- results ------------------------------------------------------------------------------------
@@ -410,7 +404,7 @@ scattered_results(struct scheduler *s, struct worker *w, const struct message_re
 static int
 take_results(struct scheduler *s, struct worker *w, const struct message_results *m)
 {
-    struct lease *l = lease_of(s, w, m->lease);
+    struct lease *l = lease_of_worker(s, w, m->lease);
     struct arrival a = {.worker = w, .lease = l, .m = m};
     uint64_t offset;
     struct job *j;
@@ -495,7 +489,7 @@ give_back_scattered(struct scheduler *s, struct worker *w, struct job *j, uint64
 static int
 returned(struct scheduler *s, struct worker *w, const struct message_returned *m)
 {
-    struct lease *l = lease_of(s, w, m->lease);
+    struct lease *l = lease_of_worker(s, w, m->lease);
     uint32_t count = 0;
     uint64_t offset;
     struct job *j = NULL;
@@ -539,7 +533,7 @@ park_siblings(struct scheduler *s, const struct lease *l, bool parked)
 static void
 parked(struct scheduler *s, struct worker *w, const struct message_parked *m)
 {
-    struct lease *l = lease_of(s, w, m->lease);
+    struct lease *l = lease_of_worker(s, w, m->lease);
 
     if (l == NULL) /* it is over meanwhile */
         return;
@@ -551,86 +545,6 @@ parked(struct scheduler *s, struct worker *w, const struct message_parked *m)
         return;
     l->chunk->job->function->nests = true;
     carried_grant(s, l->chunk->job->client);
-}
-
-/* ---- passed on to the client --------------------------------------------------------------------
- */
-
-/* The lease if this task of it has not ended; else NULL. */
-static struct lease *
-running(struct scheduler *s, const struct worker *w, uint64_t id, uint64_t index)
-{
-    struct lease *l = lease_of(s, w, id);
-    uint32_t offset, begin, end;
-
-    if (l != NULL && l->split)
-        l = lease_with(l->chunk->job, w, id, index);
-    if (l == NULL || index < l->chunk->first || index - l->chunk->first >= l->chunk->count)
-        return NULL;
-    offset = (uint32_t)(index - l->chunk->first);
-    return lease_next(l, offset, offset + 1, &begin, &end) ? l : NULL;
-}
-
-static void
-pass_on_index(struct scheduler *s, struct worker *w, const struct message *m)
-{
-    uint64_t id = m->type == MESSAGE_RUNNING    ? m->running.lease
-                  : m->type == MESSAGE_PROGRESS ? m->progress.lease
-                                                : m->partial.lease;
-    uint64_t index = m->type == MESSAGE_RUNNING    ? m->running.index
-                     : m->type == MESSAGE_PROGRESS ? m->progress.index
-                                                   : m->partial.index;
-    struct lease *l = running(s, w, id, index);
-    struct outgoing *o;
-    struct job *j;
-
-    if (l == NULL)
-        return;
-    j = l->chunk->job;
-    /* They do not count in the window: a client that reads slowly goes without. */
-    if (client_backlog(j->client) > j->client->window ||
-        (o = peer_say(s, j->client->peer, m->type)) == NULL)
-        return;
-    o->m = *m;
-    if (m->type == MESSAGE_RUNNING) {
-        outgoing_keep(o, w->name);
-        o->m.running.job = j->id;
-        o->m.running.lease = 0;
-        o->m.running.worker = words(w->name);
-    } else if (m->type == MESSAGE_PROGRESS) {
-        o->m.progress.job = j->id;
-        o->m.progress.lease = 0;
-    } else {
-        outgoing_keep(o, m->partial.columns.data);
-        o->m.partial.job = j->id;
-        o->m.partial.lease = 0;
-        o->m.partial.columns.sizes = NULL;
-        o->m.partial.columns.size = (uint32_t)m->partial.columns.length;
-        o->m.partial.columns.outcomes = NULL;
-    }
-    outbox_put(&s->outbox, o);
-}
-
-static void
-pass_on_output(struct scheduler *s, struct worker *w, const struct message_output *m)
-{
-    struct job *j = job_find(s, m->job);
-    struct outgoing *o;
-
-    /* What a task prints is the first that a client does without if it reads slowly. */
-    if (j == NULL || !worker_knows(w, j) || j->client->paused)
-        return;
-    if ((o = peer_say(s, j->client->peer, MESSAGE_OUTPUT)) == NULL)
-        return;
-    outgoing_keep(o, m->columns.data);
-    outgoing_keep(o, w->name);
-    o->m.output = *m;
-    o->m.output.job = j->id;
-    o->m.output.worker = words(w->name);
-    o->m.output.columns.sizes = NULL;
-    o->m.output.columns.size = (uint32_t)m->columns.length;
-    o->m.output.columns.outcomes = NULL;
-    outbox_put(&s->outbox, o);
 }
 
 int

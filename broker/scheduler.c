@@ -8,6 +8,7 @@
 #include "jobs.h"
 #include "matching.h"
 #include "notices.h"
+#include "parts.h"
 #include "peers.h"
 #include "programs.h"
 #include "results.h"
@@ -86,7 +87,7 @@ scheduler_new(const struct scheduler_config *config, int64_t now)
     table_init(&s->jobs_by_number, s->config.seed);
     table_init(&s->leases, s->config.seed);
     table_init(&s->claimed, s->config.seed);
-    if (programs_init(s) != 0) {
+    if (parts_init(s) != 0) {
         scheduler_free(s);
         return NULL;
     }
@@ -113,7 +114,7 @@ scheduler_free(struct scheduler *s)
         peer_gone(s, p, PARTING_FOR_GOOD, "");
     functions_free(s);
     contents_free(s);
-    programs_free(s);
+    parts_free(s);
     outbox_clear(&s->outbox);
     while ((r = TAILQ_FIRST(&s->unused_ranges)) != NULL) {
         TAILQ_REMOVE(&s->unused_ranges, r, link);

@@ -418,7 +418,7 @@ struct executable { /* a program that jobs run, with how it is started and what 
 
 TAILQ_HEAD(client_list, client);
 
-struct relay;   /* programs.c */
+struct relay;   /* parts.c */
 struct claimed; /* claims.c */
 
 struct scheduler {
