@@ -5,20 +5,7 @@
 #include "contents.h"
 #include "demands.h"
 #include "leases.h"
-
-#include <stdlib.h>
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            broken(#condition, __LINE__);                                                          \
-    } while (0)
-
-static void __attribute__((noreturn)) broken(const char *condition, int line)
-{
-    fprintf(stderr, "scheduler: broken invariant, check.c:%d: %s\n", line, condition);
-    abort();
-}
+#include "require.h"
 
 /* ---- tasks: each is ready, leased or ended, and that once
  * -----------------------------------------

@@ -1,6 +1,7 @@
 #include "contents.h"
 
 #include "peers.h"
+#include "require.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -368,8 +369,6 @@ contents_forget_worker(struct scheduler *s, struct worker *w)
 
 /* ---- checks -------------------------------------------------------------------------------------
  */
-
-#define REQUIRE(truth) ((truth) ? (void)0 : abort())
 
 void
 contents_check(const struct scheduler *s)

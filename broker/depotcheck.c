@@ -1,19 +1,6 @@
 /* Is all that the depot knows consistent? For tests. */
 #include "kept.h"
-
-#include <stdlib.h>
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            broken(#condition, __LINE__);                                                          \
-    } while (0)
-
-static void __attribute__((noreturn)) broken(const char *condition, int line)
-{
-    fprintf(stderr, "depot: broken invariant, depotcheck.c:%d: %s\n", line, condition);
-    abort();
-}
+#include "require.h"
 
 static void
 check_piece(const struct kept *j, const struct piece *p, uint64_t *left_p, uint64_t *under_way_p)

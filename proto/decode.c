@@ -586,6 +586,9 @@ decode_range(struct decoder *d, uint64_t job, uint64_t first, uint64_t count,
     range(d, first, count);
 }
 
+/* Of any message that is one. */
+#define RANGE(d, in, m) decode_range(d, (in)->job, (in)->first, (in)->count, m)
+
 static void
 decode_ack(struct decoder *d, const Ladle__V1__Ack *in, struct message_ack *m)
 {
@@ -643,13 +646,13 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->job_end.total = top->job_end->total;
         break;
     case MESSAGE_CANCEL:
-        decode_range(d, top->cancel->job, top->cancel->first, top->cancel->count, &m->range);
+        RANGE(d, top->cancel, &m->range);
         break;
     case MESSAGE_BEGINS:
-        decode_range(d, top->begins->job, top->begins->first, top->begins->count, &m->range);
+        RANGE(d, top->begins, &m->range);
         break;
     case MESSAGE_NOTED:
-        decode_range(d, top->noted->job, top->noted->first, top->noted->count, &m->range);
+        RANGE(d, top->noted, &m->range);
         break;
     case MESSAGE_CHARGED:
         if (top->charged->charged == 0)
@@ -659,7 +662,7 @@ decode_small(struct decoder *d, const Ladle__V1__Message *top, struct message *m
         m->charged.charged = top->charged->charged;
         break;
     case MESSAGE_ACCEPTED:
-        decode_range(d, top->accepted->job, top->accepted->first, top->accepted->count, &m->range);
+        RANGE(d, top->accepted, &m->range);
         break;
     case MESSAGE_TAKEN:
         m->taken.bytes = top->taken->bytes;

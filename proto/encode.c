@@ -16,6 +16,11 @@ _Static_assert((int)RETURNED_UNSTARTED == LADLE__V1__RETURNED__RETURNED_UNSTARTE
     (ladle__v1__##type##__init(&(e)->body.field),                                                  \
      (e)->top.body_case = LADLE__V1__MESSAGE__BODY_##FIELD, (e)->top.field = &(e)->body.field)
 
+/* The same for a message that is a range of tasks. */
+#define RANGE(e, field, FIELD, range)                                                              \
+    (OPEN(e, field, field, FIELD)->job = (range)->job, (e)->body.field.first = (range)->first,     \
+     (e)->body.field.count = (range)->count)
+
 /* protobuf-c's structs are not const, but packing only reads. */
 static void *
 borrow(const void *p)
@@ -230,36 +235,6 @@ encode_job_end(struct encoder *e, const struct message_job_end *m)
 }
 
 static void
-encode_cancel(struct encoder *e, const struct message_range *m)
-{
-    Ladle__V1__Cancel *out = OPEN(e, cancel, cancel, CANCEL);
-
-    out->job = m->job;
-    out->first = m->first;
-    out->count = m->count;
-}
-
-static void
-encode_begins(struct encoder *e, const struct message_range *m)
-{
-    Ladle__V1__Begins *out = OPEN(e, begins, begins, BEGINS);
-
-    out->job = m->job;
-    out->first = m->first;
-    out->count = m->count;
-}
-
-static void
-encode_noted(struct encoder *e, const struct message_range *m)
-{
-    Ladle__V1__Noted *out = OPEN(e, noted, noted, NOTED);
-
-    out->job = m->job;
-    out->first = m->first;
-    out->count = m->count;
-}
-
-static void
 encode_charged(struct encoder *e, const struct message_charged *m)
 {
     Ladle__V1__Charged *out = OPEN(e, charged, charged, CHARGED);
@@ -267,16 +242,6 @@ encode_charged(struct encoder *e, const struct message_charged *m)
     out->job = m->job;
     out->index = m->index;
     out->charged = m->charged;
-}
-
-static void
-encode_accepted(struct encoder *e, const struct message_range *m)
-{
-    Ladle__V1__Accepted *out = OPEN(e, accepted, accepted, ACCEPTED);
-
-    out->job = m->job;
-    out->first = m->first;
-    out->count = m->count;
 }
 
 static void
@@ -728,19 +693,19 @@ encode_body(struct encoder *e, const struct message *m)
         encode_job_end(e, &m->job_end);
         break;
     case MESSAGE_CANCEL:
-        encode_cancel(e, &m->range);
+        RANGE(e, cancel, CANCEL, &m->range);
         break;
     case MESSAGE_BEGINS:
-        encode_begins(e, &m->range);
+        RANGE(e, begins, BEGINS, &m->range);
         break;
     case MESSAGE_NOTED:
-        encode_noted(e, &m->range);
+        RANGE(e, noted, NOTED, &m->range);
         break;
     case MESSAGE_CHARGED:
         encode_charged(e, &m->charged);
         break;
     case MESSAGE_ACCEPTED:
-        encode_accepted(e, &m->range);
+        RANGE(e, accepted, ACCEPTED, &m->range);
         break;
     case MESSAGE_ENDED:
         encode_ended(e, &m->ended);

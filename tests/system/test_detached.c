@@ -316,77 +316,69 @@ submit_paths(futures_t *f, const char *function, const char *path, int count, ch
     return r;
 }
 
-/* Eight, of which two run. */
-static results_t *
-submit_gates_once(futures_t *f, char *path, char id[33])
+struct gated { /* a detached job of eight tasks that may run once; two of them run */
+    char id[33], path[512];
+    struct process *broker, *worker;
+    futures_t *session;
+};
+
+static void
+start_gated(struct gated *g)
 {
     struct iovec inputs[8];
     results_t *r;
 
+    snprintf(g->path, sizeof(g->path), "%s", harness_path("gate"));
+    file_write(g->path, "", 0, 0600);
+    g->broker = store_broker(NULL);
+    g->worker = worker_start(store_endpoint(), "node1", 2);
+    g->session = store_session();
     for (int i = 0; i < 8; i++)
-        inputs[i] = (struct iovec){path, strlen(path) + 1};
-    r = futures_mapv(f, "gate", inputs, 8, &(task_options_t){.detached = true, .once = true});
+        inputs[i] = (struct iovec){g->path, strlen(g->path) + 1};
+    r = futures_mapv(g->session, "gate", inputs, 8,
+                     &(task_options_t){.detached = true, .once = true});
     assert_non_null(r);
     assert_non_null(results_job(r));
-    snprintf(id, 33, "%s", results_job(r));
+    snprintf(g->id, sizeof(g->id), "%s", results_job(r));
     await(status_worker(store_endpoint(), "node1", "busy") == 2, SOON);
-    return r;
+    results_destroy(&r);
+    process_kill(g->broker);
 }
 
 /* On disk is what may have begun. Workers bring what they have; the rest had not begun. */
 static void
 what_may_run_once_goes_on_after_its_broker(void **state)
 {
-    char id[33], path[512];
     const char *said[2];
-    struct process *broker;
-    results_t *r;
-    futures_t *f;
+    struct gated g;
 
     (void)state;
-    snprintf(path, sizeof(path), "%s", harness_path("gate"));
-    file_write(path, "", 0, 0600);
-    broker = store_broker(NULL);
-    worker_start(store_endpoint(), "node1", 2);
-    f = store_session();
-    r = submit_gates_once(f, path, id);
-    process_kill(broker);
-    broker = store_broker(NULL);
+    start_gated(&g);
+    store_broker(NULL);
     await(status_number(store_endpoint(), "leases_adopted") == 2, SOON);
-    unlink(path);
-    assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 0);
-    assert_int_equal(job_number(id, "done"), 8);
-    results_destroy(&r);
-    futures_destroy(&f);
+    unlink(g.path);
+    assert_int_equal(ladle_run(said, (const char *const[]){"wait", g.id, NULL}), 0);
+    assert_int_equal(job_number(g.id, "done"), 8);
+    futures_destroy(&g.session);
 }
 
 /* Nobody brings them: they may have begun, and are lost. The others run. */
 static void
 what_may_run_once_and_may_have_begun_is_lost(void **state)
 {
-    char id[33], path[512];
     const char *said[2];
-    struct process *broker, *worker;
-    results_t *r;
-    futures_t *f;
+    struct gated g;
 
     (void)state;
-    snprintf(path, sizeof(path), "%s", harness_path("gate"));
-    file_write(path, "", 0, 0600);
-    broker = store_broker(NULL);
-    worker = worker_start(store_endpoint(), "node1", 2);
-    f = store_session();
-    r = submit_gates_once(f, path, id);
-    process_kill(broker);
-    process_kill(worker);
-    unlink(path);
-    broker = store_broker(NULL);
+    start_gated(&g);
+    process_kill(g.worker);
+    unlink(g.path);
+    store_broker(NULL);
     worker_start(store_endpoint(), "node2", 2);
-    assert_int_equal(ladle_run(said, (const char *const[]){"wait", id, NULL}), 1);
-    assert_int_equal(job_number(id, "done"), 6);
-    assert_int_equal(job_number(id, "failed"), 2);
-    results_destroy(&r);
-    futures_destroy(&f);
+    assert_int_equal(ladle_run(said, (const char *const[]){"wait", g.id, NULL}), 1);
+    assert_int_equal(job_number(g.id, "done"), 6);
+    assert_int_equal(job_number(g.id, "failed"), 2);
+    futures_destroy(&g.session);
 }
 
 static void

@@ -271,18 +271,24 @@ a_worker_without_a_broker_drops_its_work_in_the_end(void **state)
     await(processes_named("tasks", NULL, 0) == 0, SOON);
 }
 
+static struct process *
+worker_of_impostor(void)
+{
+    char at[256], option[300];
+
+    impostor = impostor_new(at);
+    snprintf(option, sizeof(option), "--broker=%s", at);
+    return process(harness_binary("ladle-worker"), option, "--slots=1", "--directory",
+                   harness_path("work"));
+}
+
 /* What it could not read may have been a slice: to go on would be to lose it. */
 static void
 a_worker_does_not_go_on_after_what_is_no_message(void **state)
 {
-    char at[256], option[300];
-    struct process *one;
+    struct process *one = worker_of_impostor();
 
     (void)state;
-    impostor = impostor_new(at);
-    snprintf(option, sizeof(option), "--broker=%s", at);
-    one = process(harness_binary("ladle-worker"), option, "--slots=1", "--directory",
-                  harness_path("nonsense"));
     impostor_welcome(impostor, 100, 600000);
     await(process_wrote(one, "ready"), SOON);
     assert_non_null(impostor_await(impostor, MESSAGE_BEAT, SOON));
@@ -297,14 +303,9 @@ a_worker_does_not_go_on_after_what_is_no_message(void **state)
 static void
 a_worker_gives_a_silent_broker_up(void **state)
 {
-    char at[256], option[300];
-    struct process *one;
+    struct process *one = worker_of_impostor();
 
     (void)state;
-    impostor = impostor_new(at);
-    snprintf(option, sizeof(option), "--broker=%s", at);
-    one = process(harness_binary("ladle-worker"), option, "--slots=1", "--directory",
-                  harness_path("silence"));
     impostor_welcome(impostor, 100, 500);
     impostor_welcome(impostor, 100, 500);
     await(process_wrote(one, "is lost (it is silent)"), SOON);
